@@ -1,0 +1,1 @@
+"""Numbers: which integers a tensor may hold, and how a real number becomes one."""
