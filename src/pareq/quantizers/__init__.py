@@ -1,0 +1,8 @@
+"""Operators that put a tensor on a grid of integers."""
+
+from pareq.quantizers.fixed_point import FixedPoint
+from pareq.quantizers.learned_scale import LearnedScale
+from pareq.quantizers.max_abs import MaxAbs
+from pareq.quantizers.ranges import RANGES
+
+__all__ = ["RANGES", "FixedPoint", "LearnedScale", "MaxAbs"]
