@@ -1,0 +1,6 @@
+"""Operators that drive weights to zero."""
+
+from pareq.pruners.penalty import L1
+from pareq.pruners.prune import PATTERNS, SCORES, Prune
+
+__all__ = ["L1", "PATTERNS", "SCORES", "Prune"]
