@@ -1,0 +1,1 @@
+"""A recipe: where, which operator, when; in Python and as strict TOML."""
