@@ -85,6 +85,20 @@ def test_a_weight_is_measured_when_it_engages_and_at_each_refresh():
     assert steps == [None, None, 1.0, 1.0, 1.0, 8.0, 8.0, 8.0, 64.0]
 
 
+def test_a_range_is_measured_also_when_the_first_step_was_never_visited():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    rules = [pq.Rule("*:weight", pq.FixedPoint(4)), pq.Rule("*:output", pq.FixedPoint(4))]
+    net = pq.attach(model, pq.Recipe(*rules))
+    net.set_step(7)
+    model(torch.randn(8, 4))
+    steps = [s.quantizer.fixed for s in net.sites]
+    assert all(s is not None for s in steps)
+    net.set_step(8)
+    net.sites[0].latent().data.mul_(100)
+    model(torch.randn(8, 4) * 100)
+    assert [s.quantizer.fixed for s in net.sites] == steps
+
+
 def test_values_that_are_not_finite_are_refused():
     model = nn.Sequential(nn.Linear(2, 2))
     model[0].weight.data[0, 0] = torch.inf

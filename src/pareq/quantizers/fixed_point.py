@@ -102,7 +102,8 @@ class FixedPoint(Quantizer, name="fixed_point"):
             operator.set_strength(value)
             if not isinstance(operator, FixedPoint) or operator.frac is not None:
                 continue
-            operator.observing = operator.due(step, first, ahead=source is None)
+            late = value != 0 and not operator.known  # a run that began in the middle
+            operator.observing = late or operator.due(step, first, ahead=source is None)
             if operator.observing and source is not None:
                 operator.measure(source(), anew=True)
 
