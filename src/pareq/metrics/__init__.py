@@ -1,0 +1,1 @@
+"""Metrics: how well a network does, and what it costs."""
