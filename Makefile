@@ -1,0 +1,57 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up all it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+.PHONY: help demo test quick check docs bench env pins clean
+
+help:  ## Say what there is (this list)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.demo  ## Train, prune and quantize the jet tagger, then write its report
+	@$(BIN)/pareq demo
+
+test:  ## Run every test, slow ones too, with coverage
+	@scripts/test all
+
+quick:  ## Run the default tests: no slow ones, no coverage
+	@scripts/test
+
+check:  ## Format, lint, types, floors and the habits of the house
+	@scripts/check
+
+docs:  ## Build the documentation into build/docs
+	@scripts/docs
+
+bench: env  ## Run every program in benchmarks/; rows go to .benchmarks/NAME.json
+	@mkdir -p .benchmarks
+	@for program in benchmarks/[a-z]*.py; do \
+	    echo "== $$program"; \
+	    $(BIN)/python "$$program" --json ".benchmarks/$$(basename "$$program" .py).json" || exit 1; \
+	done
+
+env: .venv/.dev  ## Set up .venv with every tool and extra that the tests use
+
+.venv/.base: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python %d.%d, expected 3.11 or newer; pass another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "Setting up .venv (the first time takes minutes: torch is large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(INSTALL) pip
+	@touch $@
+
+.venv/.demo: .venv/.base pyproject.toml
+	@$(INSTALL) --editable '.[tasks,report]'
+	@touch $@
+
+.venv/.dev: .venv/.base pyproject.toml
+	@$(INSTALL) --editable '.[all,jets]' --group dev --group docs
+	@touch $@
+
+pins:  ## Renew constraints.txt: the newest versions that fit, tried in an environment of their own
+	@scripts/pins
+
+clean:  ## Remove what was built and cached (.venv, runs/ and demo/ stay)
+	@rm -rf build dist htmlcov src/*.egg-info .coverage .coverage.* .benchmarks .hypothesis \
+	    .mypy_cache .ruff_cache .import_linter_cache
+	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
