@@ -28,8 +28,13 @@ _CONTENTS = {
     "Rule": "recipe.recipe",
     "Schedule": "operators.schedule",
     "Stairs": "operators.schedule",
+    "TASKS": "tasks.base",
     "Training": "recipe.recipe",
     "attach": "attach.attach",
+    "cost": "metrics.probe",
+    "load_recipe": "recipe.config",
+    "report": "report.page",
+    "train": "train.loop",
 }
 
 __all__ = ["__version__", *sorted(_CONTENTS)]
