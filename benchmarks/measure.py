@@ -1,0 +1,83 @@
+"""What every benchmark shares: interleaved timing, rows, a table, --json."""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: ours beside a peer. ratio = ours / peer; holds: ratio <= bar."""
+
+    case: str
+    metric: str
+    ours: float
+    peer: float
+    peer_name: str
+    ratio: float
+    bar: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bar is met; None when there is none."""
+        return None if self.bar is None else self.ratio <= self.bar
+
+
+def interleave(
+    steps: Mapping[str, Callable[[], None]], blocks: int, per_block: int, warm_up: int = 20
+) -> dict[str, list[float]]:
+    """Milliseconds per call of each step, one number per block; the order turns at every block."""
+    for step in steps.values():
+        for _ in range(warm_up):
+            step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    names = list(steps)
+    for block in range(blocks):
+        for name in names if block % 2 else reversed(names):
+            start = time.perf_counter()
+            for _ in range(per_block):
+                steps[name]()
+            times[name].append((time.perf_counter() - start) / per_block * 1e3)
+    return times
+
+
+def compare(
+    case: str,
+    metric: str,
+    ours: Sequence[float],
+    peer: Sequence[float],
+    peer_name: str,
+    bar: float | None,
+) -> Row:
+    """A row from paired blocks: medians, and the median of the ratios of the pairs."""
+    ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
+    medians = statistics.median(ours), statistics.median(peer)
+    return Row(case, metric, *(round(m, 4) for m in medians), peer_name, round(ratio, 3), bar)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    return parser
+
+
+def report(rows: Sequence[Row], file: Path | None) -> None:
+    """Print the rows, and write them where asked."""
+    table = Table("case", "metric", "ours", "peer", "", "ratio", "bar", "holds")
+    for r in rows:
+        verdict = {True: "yes", False: "NO", None: ""}[r.holds]
+        bar = "" if r.bar is None else f"{r.bar:g}"
+        cells = (r.case, r.metric, f"{r.ours:g}", f"{r.peer:g}", r.peer_name, f"{r.ratio:.3f}")
+        table.add_row(*cells, bar, verdict)
+    Console().print(table)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps([asdict(r) | {"holds": r.holds} for r in rows], indent=1) + "\n")
