@@ -1,0 +1,85 @@
+"""The task "jets": which of g, q, t, w, z a jet came from, by 16 features."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pareq.errors import DataError, at
+from pareq.registry import suggest
+from pareq.tasks.base import Data, Task
+from pareq.tasks.jets.features import CLASSES, FEATURES
+from pareq.tasks.jets.sources import read_source
+from pareq.tasks.networks import check_widths, mlp
+from pareq.tasks.splits import Plan, prepare
+
+__all__ = ["Jets"]
+
+ORDERS = {"openml": CLASSES, "paper": ("g", "q", "w", "z", "t")}
+
+
+@dataclass(frozen=True)
+class Jets(Task, name="jets"):
+    """Five classes of jets, 16 features, an MLP 16-64-32-32-5 (Hawks et al. 2021).
+
+    data: see `sources.read_source`. widths: the hidden layers. batch_norm, affine, running_stats:
+    whether there is batch normalisation, with a learned scale, and with running statistics.
+    class_order: "openml" g q t w z, or "paper" g q w z t. split, val, test, split_seed, scaling:
+    see `splits.Plan`. drop_nonfinite: remove rows with NaN or infinities instead of refusing them.
+
+    Raises DataError for an option out of range.
+    """
+
+    data: str = ""
+    widths: tuple[int, ...] = (64, 32, 32)
+    batch_norm: bool = True
+    affine: bool = True
+    running_stats: bool = True
+    class_order: str = "openml"
+    split: str = "random"
+    val: float = 0.16
+    test: float = 0.2
+    split_seed: int = 0
+    scaling: str = "train"
+    drop_nonfinite: bool = False
+
+    def __post_init__(self) -> None:
+        with at("jets"):
+            check_widths(self.widths)
+            if self.class_order not in ORDERS:
+                raise DataError(
+                    f"unknown class_order {self.class_order!r}{suggest(self.class_order, ORDERS)}"
+                )
+            _ = self._plan
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        return ORDERS[self.class_order]
+
+    @property
+    def example(self) -> Tensor:
+        """Two standardised jets, (2, 16)."""
+        return torch.linspace(-2, 2, 2 * len(FEATURES)).reshape(2, -1)
+
+    def model(self, batch_norm: bool | None = None) -> nn.Sequential:
+        """fc1, bn1, act1, ... of the widths; random weights by torch's defaults."""
+        norm = {"affine": self.affine, "track_running_stats": self.running_stats}
+        wanted = self.batch_norm if batch_norm is None else batch_norm
+        sizes = (len(FEATURES), *self.widths, len(self.classes))
+        return mlp(sizes, norm if wanted else None)
+
+    def load(self) -> Data:
+        """The jets, standardised; the same options and files give the same rows in one order."""
+        with at("jets"):
+            raw = read_source(self.data)
+            table = raw.checked(len(CLASSES), drop_nonfinite=self.drop_nonfinite)
+            place = np.array([self.classes.index(name) for name in CLASSES])
+            return prepare(
+                replace(table, y=place[table.y]), self._plan, dropped=len(raw) - len(table)
+            )
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.split, self.val, self.test, self.split_seed, self.scaling)
