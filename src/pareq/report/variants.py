@@ -1,0 +1,146 @@
+"""Runs that differ by their seed only are one variant: its means, its noise, its place.
+
+A `Section` holds the variants of one task, from the most bit operations to the fewest. The first is
+the reference, which the others are compared with. Eight more have a colour; further ones stand in
+the tables and as grey dots.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pareq.report.collect import Trained
+from pareq.report.svg import SERIES
+from pareq.report.words import Measure, measure
+
+__all__ = ["BOPS", "Section", "Variant", "pareto", "sections"]
+
+BOPS: Final = "bops_paper"
+_ENCODINGS: Final = ("bits_dense", "bits_bitmap", "bits_csr", "bits_relative")
+_BESIDE: Final = ("bits_biases", "bits_norms", "bits_rest")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recipe, trained with one seed or several. series: its colour, None for a grey dot."""
+
+    label: str
+    runs: tuple[Trained, ...]
+    series: int | None = None
+
+    @property
+    def finished(self) -> tuple[Trained, ...]:
+        """The runs that have a result."""
+        return tuple(run for run in self.runs if run.quality)
+
+    @property
+    def accuracy(self) -> Measure | None:
+        """Fraction of the test split that is classified correctly."""
+        found = [run.quality for run in self.runs if run.quality]
+        return measure([q.accuracy for q in found], [q.accuracy_error for q in found])
+
+    @property
+    def auc(self) -> Measure | None:
+        """Mean of the one-vs-rest areas of all classes; one seed gives no error."""
+        return measure([run.quality.auc_macro for run in self.runs if run.quality])
+
+    def background(self, c: int) -> Measure | None:
+        """Background efficiency of class `c` at the signal efficiency of the Quality."""
+        found = [run.quality.classes[c] for run in self.runs if run.quality]
+        return measure([q.background for q in found], [q.background_error for q in found])
+
+    def total(self, name: str) -> Measure | None:
+        """A figure of `Cost.totals`; one seed gives no error."""
+        return measure([totals[name] for totals in self.totals])
+
+    @property
+    def totals(self) -> list[dict[str, float]]:
+        """The totals of the cost of each run that has one, and `memory`: bytes in all.
+
+        memory: the weights in the smallest encoding that can be read back, and everything else.
+        """
+        found = []
+        for run in self.runs:
+            if run.cost:
+                totals = run.cost.totals()
+                rest = sum(totals[name] for name in _BESIDE)
+                least = min(totals[name] for name in _ENCODINGS)
+                found.append({"memory": (rest + least) / 8} | totals)
+        return found
+
+
+@dataclass(frozen=True)
+class Section:
+    """The variants of one task; classes: their names, in the order of the labels."""
+
+    task: str
+    key: str
+    classes: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def drawn(self) -> Iterator[tuple[int, Variant]]:
+        """The variants that have a colour."""
+        return ((v.series, v) for v in self.variants if v.series is not None)
+
+    @property
+    def reference(self) -> Variant:
+        """What the others are compared with."""
+        return self.variants[0]
+
+    @property
+    def signal_efficiency(self) -> float:
+        """Where background efficiencies are read, 0..1."""
+        found = [run.quality for v in self.variants for run in v.runs if run.quality]
+        return found[0].signal_efficiency if found else 0.5
+
+
+def sections(runs: Sequence[Trained]) -> tuple[Section, ...]:
+    """One section a task and list of classes, in the order in which they come."""
+    tasks: dict[tuple[str, tuple[str, ...]], dict[str, list[Trained]]] = {}
+    for run in runs:
+        about = run.run.about
+        group = tasks.setdefault((about.task, about.classes), {})
+        group.setdefault(run.variant, []).append(run)
+    made = []
+    for number, ((task, classes), groups) in enumerate(tasks.items(), 1):
+        variants = [Variant(group[0].label, tuple(group)) for group in groups.values()]
+        variants.sort(key=lambda v: -(v.total(BOPS) or Measure(0.0, None, 0)).mean)
+        made.append(Section(task, f"t{number}", classes, _coloured(_distinct(variants))))
+    return tuple(made)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, gain) points that no other beats in both, by rising cost."""
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
+    best: list[int] = []
+    for i in order:
+        if not best or points[i][1] > points[best[-1]][1]:
+            best.append(i)
+    return best
+
+
+def _distinct(variants: Sequence[Variant]) -> list[Variant]:
+    """The same variants, equal labels told apart by a number."""
+    seen: dict[str, int] = {}
+    made = []
+    for variant in variants:
+        seen[variant.label] = seen.get(variant.label, 0) + 1
+        number = seen[variant.label]
+        label = variant.label if number == 1 else f"{variant.label} ({number})"
+        made.append(Variant(label, variant.runs))
+    return made
+
+
+def _coloured(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Colours for the reference and for the best others: Pareto front first, then by accuracy."""
+    places = [(i, v.total(BOPS), v.accuracy) for i, v in enumerate(variants) if i > 0]
+    known = [(i, (cost.mean, acc.mean)) for i, cost, acc in places if cost and acc]
+    front = {known[j][0] for j in pareto([point for _, point in known])}
+    gain = {i: acc.mean if acc else -1.0 for i, _, acc in places}
+    ranked = sorted(gain, key=lambda i: (i not in front, -gain[i], i))
+    chosen = [0, *sorted(ranked[: SERIES - 1])]
+    return tuple(
+        Variant(v.label, v.runs, chosen.index(i) if i in chosen else None)
+        for i, v in enumerate(variants)
+    )
