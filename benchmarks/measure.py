@@ -14,7 +14,10 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: ours beside a peer. ratio = ours / peer; holds: ratio <= bar."""
+    """One comparison: ours beside a peer. ratio = ours / peer; holds: ratio <= bar.
+
+    With at_least, more is better: holds: ratio >= bar.
+    """
 
     case: str
     metric: str
@@ -23,11 +26,14 @@ class Row:
     peer_name: str
     ratio: float
     bar: float | None = None
+    at_least: bool = False
 
     @property
     def holds(self) -> bool | None:
         """Whether the bar is met; None when there is none."""
-        return None if self.bar is None else self.ratio <= self.bar
+        if self.bar is None:
+            return None
+        return self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
 
 
 def interleave(
@@ -74,8 +80,8 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
     table = Table("case", "metric", "ours", "peer", "", "ratio", "bar", "holds")
     for r in rows:
         verdict = {True: "yes", False: "NO", None: ""}[r.holds]
-        bar = "" if r.bar is None else f"{r.bar:g}"
-        cells = (r.case, r.metric, f"{r.ours:g}", f"{r.peer:g}", r.peer_name, f"{r.ratio:.3f}")
+        bar = "" if r.bar is None else f"{r.bar:.4g}"
+        cells = (r.case, r.metric, f"{r.ours:.5g}", f"{r.peer:.5g}", r.peer_name, f"{r.ratio:.3f}")
         table.add_row(*cells, bar, verdict)
     Console().print(table)
     if file is not None:

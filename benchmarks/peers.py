@@ -4,7 +4,7 @@
 |---|---|---|
 | mask only | nothing | torch.nn.utils.prune |
 | ModelOpt | weights and layer inputs, ranges fixed after one batch | torch.nn.utils.prune |
-| torchao | weights and inputs of Linear layers (it has no convolution), per token | torch.nn.utils.prune |
+| torchao | weights and inputs of Linear layers (no convolutions), per token | same |
 | Brevitas | weights and activations, learned scale, after its statistics phase | same |
 | PQuantML | weights and activations, fixed point | its own, frozen (fine-tuning stage) |
 
