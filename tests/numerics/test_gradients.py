@@ -166,3 +166,16 @@ def test_projection_is_idempotent(values, bits):
     hi = 2 ** (bits - 1) - 1
     once = project(x, (-hi - 1, hi), 0.5)
     assert torch.equal(project(once, (-hi - 1, hi), 0.5), once)
+
+
+@given(
+    st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=20),
+    st.integers(1, 16),
+    st.integers(-12, 12),
+)
+def test_the_adder_rounds_as_the_grid_does(values, bits, frac):
+    """Every power-of-two step of the fast form, ties among them."""
+    grid = Grid.fixed_point(bits, frac)
+    x = torch.tensor([*values, *(grid.scale * (n + 0.5) for n in (-3, -2, 0, 1, 2))])
+    y = project(x, (grid.lo, grid.hi), float(grid.scale))
+    assert np.array_equal(y, grid.dequantize(grid.quantize(x)))

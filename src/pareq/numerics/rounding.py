@@ -81,8 +81,8 @@ def divide(
     above = rest > by - rest
     tie = rest == by - rest
     if rounding == "half_up":
-        return down + (above | tie)
-    return down + (above | (tie & (down % 2 != 0)))
+        return np.asarray(down + (above | tie))
+    return np.asarray(down + (above | (tie & (down % 2 != 0))))
 
 
 def round_real(

@@ -62,10 +62,10 @@ class LearnedScale(Quantizer, name="learned_scale"):
         self.strength = self.strength.to(device)
 
     def _step(self) -> Tensor:
-        """The present step, s / N, with s at least 2^-16."""
-        if self.domain == "log2":
-            return torch.exp2(self.scale.detach().clamp(min=-16.0)) / self.bounds[1]
-        return self.scale.detach().clamp(min=2.0**-16) / self.bounds[1]
+        """The present step, s / N, with s at least 2^-16; rounded to float32 in any format."""
+        scale = self.scale.detach()
+        largest = torch.exp2(scale.clamp(min=-16.0)) if self.domain == "log2" else scale
+        return (largest.clamp(min=2.0**-16) / self.bounds[1]).float().to(scale.dtype)
 
     def project(self, x: Tensor) -> Tensor:
         """The tensor on the grid, the gradient also to the scale."""
@@ -75,7 +75,7 @@ class LearnedScale(Quantizer, name="learned_scale"):
         if x.is_cpu and self.scale.ndim == 0 and not torch.compiler.is_compiling():
             v = self.scale.item()  # on a CPU a number is at hand at no cost
             largest = 2.0 ** max(v, -16.0) if self.domain == "log2" else max(v, 2.0**-16)
-            step = largest / hi
+            step = largest / hi if x.dtype != torch.float64 else float(self._step())
             slope = slope if self.domain == "log2" else 1.0 / largest
         else:
             step = self._step()

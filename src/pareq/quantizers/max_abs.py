@@ -51,7 +51,8 @@ class MaxAbs(Quantizer, name="max_abs"):
         self.strength = self.strength.to(first.device)
 
     def _step(self, x: Tensor) -> Tensor:
-        step: Tensor = max_abs(x.float(), self.axis).clamp(min=self.floor) / self.hi
+        wide = x if x.dtype == torch.float64 else x.float()
+        step: Tensor = max_abs(wide, self.axis).clamp(min=self.floor) / self.hi
         return step
 
     def project(self, x: Tensor) -> Tensor:
