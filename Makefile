@@ -24,12 +24,13 @@ check:  ## Format, lint, types, floors and the habits of the house
 docs:  ## Build the documentation into build/docs
 	@scripts/docs
 
-bench: env  ## Run every program in benchmarks/; rows go to .benchmarks/NAME.json
-	@mkdir -p .benchmarks
-	@for program in benchmarks/[a-z]*.py; do \
-	    echo "== $$program"; \
-	    $(BIN)/python "$$program" --json ".benchmarks/$$(basename "$$program" .py).json" || exit 1; \
+BENCHMARKS := train_step quality
+bench: env  ## Run benchmarks/, write benchmarks/results and the tables made from them
+	@for name in $(BENCHMARKS); do \
+	    echo "== benchmarks/$$name.py"; \
+	    $(BIN)/python "benchmarks/$$name.py" --json "benchmarks/results/$$name.json" || exit 1; \
 	done
+	@$(BIN)/python scripts/tables.py
 
 env: .venv/.dev  ## Set up .venv with every tool and extra that the tests use
 
@@ -52,6 +53,6 @@ pins:  ## Renew constraints.txt: the newest versions that fit, tried in an envir
 	@scripts/pins
 
 clean:  ## Remove what was built and cached (.venv, runs/ and demo/ stay)
-	@rm -rf build dist htmlcov src/*.egg-info .coverage .coverage.* .benchmarks .hypothesis \
+	@rm -rf build dist htmlcov src/*.egg-info .coverage .coverage.* .hypothesis \
 	    .mypy_cache .ruff_cache .import_linter_cache
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

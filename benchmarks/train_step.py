@@ -155,7 +155,12 @@ def times(case: str, threads: int, quick: bool) -> list[Row]:
         for v in BARS
     ]
     peers = [n for n in seen if n in PEERS]
-    return rows + [compare(f"{case}, fixed", metric, seen["fixed"], seen[n], n, 1.0) for n in peers]
+    bars = {
+        n: None if n == "mask only" else 1.0 for n in peers
+    }  # without quantization it is no peer
+    return rows + [
+        compare(f"{case}, fixed", metric, seen["fixed"], seen[n], n, bars[n]) for n in peers
+    ]
 
 
 def peak_megabytes() -> float:

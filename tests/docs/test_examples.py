@@ -1,4 +1,4 @@
-"""The Python in docs/ runs, page by page, as a reader would type it into a new file."""
+"""The Python in README and docs runs, page by page, as a reader would type it."""
 
 import re
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-SLOW = {"tutorial/first-network.md"}  # it trains two networks
+ROOT = Path(__file__).resolve().parents[2]
+SLOW = {"docs/tutorial/first-network.md"}  # it trains two networks
 
 
 def _blocks(page: Path) -> list[str]:
@@ -16,8 +16,9 @@ def _blocks(page: Path) -> list[str]:
 
 
 def _pages() -> list[object]:
-    pages = [page for page in sorted(DOCS.rglob("*.md")) if _blocks(page)]
-    names = [page.relative_to(DOCS).as_posix() for page in pages]
+    written = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [page for page in written if _blocks(page)]
+    names = [page.relative_to(ROOT).as_posix() for page in pages]
     marks = [[pytest.mark.slow] if name in SLOW else [] for name in names]
     return [
         pytest.param(page, id=name, marks=mark)

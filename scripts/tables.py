@@ -1,0 +1,89 @@
+"""Write the tables of measured figures in README.md and docs from benchmarks/results/*.json.
+
+    make bench              measure, into benchmarks/results
+    scripts/tables.py       put what was measured into the pages
+    scripts/tables.py --check   say whether the pages hold what the files say
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "reference" / "benchmarks.md")
+MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = dict[str, object]
+
+
+def rows_of(name: str) -> list[Row]:
+    file = RESULTS / f"{name}.json"
+    found: list[Row] = json.loads(file.read_text())
+    return found
+
+
+def cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(head: list[str], lines: list[list[object]]) -> str:
+    rows = [head, ["---"] * len(head), *[[cell(c) for c in line] for line in lines]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def whole(name: str) -> str:
+    """Every row of a results file."""
+    keys = ["case", "metric", "ours", "peer", "peer_name", "ratio", "bar", "holds"]
+    head = ["case", "metric", "ours", "peer", "", "ratio", "bar", "holds"]
+    return table(head, [[r[k] for k in keys] for r in rows_of(name)])
+
+
+def steps() -> str:
+    """The time of a step over that of a float step, ours and each peer, with one thread."""
+    rows = [r for r in rows_of("train_step") if str(r["metric"]).endswith("1 thread")]
+    cases = list(dict.fromkeys(str(r["case"]).split(",")[0] for r in rows))
+    floats = {str(r["case"]).split(",")[0]: float(str(r["peer"])) for r in rows if r["peer_name"] == "float"}
+    names = {"mlp": "jet MLP", "mlp+bn": "jet MLP + batch norm", "resnet20": "ResNet-20"}
+    ours: dict[str, dict[str, float]] = {}
+    for r in rows:
+        case, variant = str(r["case"]).split(", ")
+        if r["peer_name"] == "float":
+            label = {"fixed": "**pareq**", "learned": "pareq, learned scales"}.get(variant)
+            if label:
+                ours.setdefault(label, {})[case] = float(str(r["ratio"]))
+        elif r["peer_name"] != "mask only":
+            ratio = float(str(r["peer"])) / floats[case]
+            ours.setdefault(str(r["peer_name"]), {})[case] = ratio
+    order = sorted(ours, key=lambda k: (not k.startswith("**"), ours[k].get("mlp", 9.0)))
+    lines = [[k, *[f"{ours[k][c]:.2f}" if c in ours[k] else "–" for c in cases]] for k in order]
+    return table(["training step / float step", *[names[c] for c in cases]], lines)
+
+
+TABLES = {
+    "steps": steps,
+    "train-step": lambda: whole("train_step"),
+    "quality": lambda: whole("quality"),
+}
+
+
+def main() -> None:
+    stale = []
+    for page in PAGES:
+        old = page.read_text()
+        new = MARK.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]()}\n{m[3]}", old)
+        if new != old:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                page.write_text(new)
+    if stale and "--check" in sys.argv:
+        sys.exit(f"not what benchmarks/results say: {', '.join(p.name for p in stale)}; run scripts/tables.py")
+
+
+if __name__ == "__main__":
+    main()
