@@ -107,6 +107,19 @@ def test_a_deep_copy_has_operators_of_its_own(name):
     assert not torch.equal(twin_net.model.eval()(x), expected)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_copy_that_is_detached_leaves_the_original_attached(name):
+    model, x = make(name)
+    net = pq.attach(model, recipe())
+    train(model, x, net, 5)
+    expected = model.eval()(x)
+    twin = copy.deepcopy(net)
+    assert torch.equal(twin.detach().eval()(x), expected)
+    assert torch.equal(model(x), expected)
+    train(model.train(), x, net, 2, start=5)
+    net.detach()
+
+
 def test_an_optimizer_made_before_attach_keeps_its_parameters():
     model, x = make("mlp")
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -97,12 +97,20 @@ def remove(module: nn.Module, tensor: str, kind: str, *, bake: bool) -> None:
     if kind in ("weight", "bias"):
         if isinstance(module, nn.RNNBase):
             _unhook(module, _project_rnn, _restore_rnn)
+        _own_class(module)
         parametrize.remove_parametrizations(module, tensor, leave_parametrized=bake)
         if isinstance(module, nn.RNNBase):
             _set_flat_weights(module)
         return
     delattr(module, _CHILD[kind])
     _unhook(module, _on_input if kind == "input" else _on_output)
+
+
+def _own_class(module: nn.Module) -> None:
+    """A deep copy shares the class that parametrize made; what is removed there must be its own."""
+    cls = type(module)
+    content = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
+    module.__class__ = type(cls.__name__, cls.__bases__, content)
 
 
 def _reader(tensor: str) -> property:

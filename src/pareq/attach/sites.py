@@ -186,6 +186,12 @@ def _check_once(place: Place, numbers: Sequence[int], rules: Sequence[Rule]) -> 
         if len(twice) > 1:
             by = " and ".join(f"rule {n + 1} ({rules[n].where})" for n in twice)
             raise SiteError(f"{place.name} would be {verb} twice, by {by}; exclude it from one")
+    pruning = [n for n in numbers if isinstance(rules[n].op, Prune)]
+    if pruning and place.parameter is None:
+        raise SiteError(
+            f"rule {pruning[0] + 1}: {place.name} is an activation, prune works on weights and"
+            " biases; name those, such as '*:weight'"
+        )
 
 
 def _check_reachable(place: Place) -> None:
