@@ -1,0 +1,1 @@
+"""The integer graph: what a deployed network is, computed exactly, on disk and in numpy."""
