@@ -33,6 +33,7 @@ _CONTENTS = {
     "attach": "attach.attach",
     "cost": "metrics.probe",
     "load_recipe": "recipe.config",
+    "lower": "lower.lower",
     "report": "report.page",
     "train": "train.loop",
 }
