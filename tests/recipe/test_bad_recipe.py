@@ -192,6 +192,11 @@ RECIPES = {
         RULE + SIX + 'exclude = ["fc*:weight"]\n',
         "rule 1: '*:weight' matches 4 sites, and exclude leaves out all of them",
     ),
+    "activations pruned": (
+        '[[rule]]\nwhere = "*:output"\n' + PRUNE + 'when = { name = "after", to = 0.5 }\n',
+        "rule 1: act1:output is an activation, prune works on weights and biases; name those, such"
+        " as '*:weight'",
+    ),
     "a site quantized twice": (
         RULE + SIX + RULE + SIX,
         "fc1:weight would be quantized twice, by rule 1 (*:weight) and rule 2 (*:weight); exclude"

@@ -1,0 +1,5 @@
+"""The command line: `pareq COMMAND`."""
+
+from pareq.cli.app import main
+
+__all__ = ["main"]
