@@ -1,8 +1,7 @@
 """Write the tables of measured figures in README.md and docs from benchmarks/results/*.json.
 
-    make bench              measure, into benchmarks/results
-    scripts/tables.py       put what was measured into the pages
-    scripts/tables.py --check   say whether the pages hold what the files say
+`make bench` measures. `scripts/tables.py` puts what was measured into the pages, and with --check
+says whether the pages hold it.
 """
 
 import json
@@ -48,7 +47,8 @@ def steps() -> str:
     """The time of a step over that of a float step, ours and each peer, with one thread."""
     rows = [r for r in rows_of("train_step") if str(r["metric"]).endswith("1 thread")]
     cases = list(dict.fromkeys(str(r["case"]).split(",")[0] for r in rows))
-    floats = {str(r["case"]).split(",")[0]: float(str(r["peer"])) for r in rows if r["peer_name"] == "float"}
+    beside_float = [r for r in rows if r["peer_name"] == "float"]
+    floats = {str(r["case"]).split(",")[0]: float(str(r["peer"])) for r in beside_float}
     names = {"mlp": "jet MLP", "mlp+bn": "jet MLP + batch norm", "resnet20": "ResNet-20"}
     ours: dict[str, dict[str, float]] = {}
     for r in rows:
@@ -61,7 +61,7 @@ def steps() -> str:
             ratio = float(str(r["peer"])) / floats[case]
             ours.setdefault(str(r["peer_name"]), {})[case] = ratio
     order = sorted(ours, key=lambda k: (not k.startswith("**"), ours[k].get("mlp", 9.0)))
-    lines = [[k, *[f"{ours[k][c]:.2f}" if c in ours[k] else "–" for c in cases]] for k in order]
+    lines = [[k, *[f"{ours[k][c]:.2f}" if c in ours[k] else "" for c in cases]] for k in order]
     return table(["training step / float step", *[names[c] for c in cases]], lines)
 
 
@@ -82,7 +82,8 @@ def main() -> None:
             if "--check" not in sys.argv:
                 page.write_text(new)
     if stale and "--check" in sys.argv:
-        sys.exit(f"not what benchmarks/results say: {', '.join(p.name for p in stale)}; run scripts/tables.py")
+        names = ", ".join(page.name for page in stale)
+        sys.exit(f"{names}: not what benchmarks/results say; run scripts/tables.py")
 
 
 if __name__ == "__main__":
