@@ -158,7 +158,7 @@ def test_l1_is_the_sum_of_what_is_left():
                 nn.Sequential(nn.ReLU()),
                 pq.Recipe(pq.Rule("*:output", pq.Prune(), pq.After(0, 0.5))),
             ),
-            "rule 1 (0:output): prune works on weights and biases; an activation has no fixed shape",
+            "rule 1: 0:output is an activation, prune works on weights and biases; name those, such as '*:weight'",
         ),
         (
             lambda: pq.Rule("*:weight", pq.Prune(), pq.After(0.3)),
