@@ -67,7 +67,7 @@ class Board:
 
 def _figures(epoch: Epoch) -> str:
     pruned = f"  {epoch.sparsity:.0%} zero" if epoch.sparsity >= 0.005 else ""
-    bits = f"  {epoch.bits:g} bits" if epoch.bits < 32 else ""
+    bits = f"  {epoch.bits:.3g} bits" if epoch.bits < 32 else ""
     return f"loss {epoch.val_loss:.4f}  {epoch.val_accuracy:6.1%}{pruned}{bits}"
 
 
