@@ -74,7 +74,7 @@ class Rule:
 
     def _key(self) -> tuple[object, ...]:
         config = tuple(sorted(self.op.config().items()))
-        return (self.where, type(self.op), config, self.when, self.exclude)
+        return (self.where, type(self.op), config, repr(self.when), self.exclude)  # 1 is not 1.0
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Rule) else NotImplemented
