@@ -38,7 +38,8 @@ def rank_main(rank: int, port: int, folder: str) -> None:
         loss = cross_entropy(wrapped(x), torch.arange(32) % 4) + net.penalty()
         loss.backward()
         optimizer.step()
-    floats = {"fixed": torch.tensor(net.sites[2].quantizer.fixed)} if rank else {}
+    activation = next(s for s in net.sites if s.name == "2:output")
+    floats = {"fixed": torch.tensor(activation.quantizer.fixed)} if rank else {}
     torch.save({**model.state_dict(), **floats}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
