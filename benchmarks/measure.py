@@ -85,5 +85,9 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
         table.add_row(*cells, bar, verdict)
     Console().print(table)
     if file is not None:
+        new = [asdict(r) | {"holds": r.holds} for r in rows]
+        cases = {r["case"] for r in new}
+        old = json.loads(file.read_text()) if file.exists() else []
+        kept = [r for r in old if r["case"] not in cases]  # cases that were not measured this time
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps([asdict(r) | {"holds": r.holds} for r in rows], indent=1) + "\n")
+        file.write_text(json.dumps(new + kept, indent=1) + "\n")

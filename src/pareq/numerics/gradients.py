@@ -238,14 +238,15 @@ class _ProjectLearned(torch.autograd.Function):
             inside, limits = x / step, bounds
             y = inside.clamp(lo, hi)
         y = y.round_().mul_(step)
-        ctx.save_for_backward(x, inside, y, scale)
+        ctx.save_for_backward(x, y, *([] if inside is x else [inside]))
         ctx.limits, ctx.slope, ctx.axis = limits, slope, axis  # type: ignore[attr-defined]
+        ctx.dtype = scale.dtype  # type: ignore[attr-defined]
         return y
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, inside, y, scale = ctx.saved_tensors  # type: ignore[attr-defined]
-        to_x = _clipped(grad, inside, *ctx.limits)  # type: ignore[attr-defined]
+        x, y, *scaled = ctx.saved_tensors  # type: ignore[attr-defined]
+        to_x = _clipped(grad, scaled[0] if scaled else x, *ctx.limits)  # type: ignore[attr-defined]
         to_scale = _inner(grad, y, ctx.axis).sub_(_inner(to_x, x, ctx.axis))  # type: ignore[attr-defined]
-        return to_x, None, None, to_scale.mul_(ctx.slope).to(scale.dtype), None, None  # type: ignore[attr-defined]
+        return to_x, None, None, to_scale.mul_(ctx.slope).to(ctx.dtype), None, None  # type: ignore[attr-defined]
