@@ -45,6 +45,9 @@ def test_every_integer_type_is_taken_and_int64_given(artefact, graph, n):
         assert np.array_equal(found, expected)
     assert np.array_equal(artefact.run(n[:, ::-1][:, ::-1])[0], expected)  # strides
     assert np.array_equal(artefact.run(np.asfortranarray(n))[0], expected)
+    still = n.astype(np.int8)
+    still.setflags(write=False)
+    assert np.array_equal(artefact.run(still)[0], expected)
     assert np.array_equal(
         artefact.run(n.astype(np.uint16) % 32)[0], execute(graph, n % 32).outputs[0]
     )

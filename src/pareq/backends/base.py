@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pareq.backends.folder import replacing
-from pareq.errors import BackendError, at
+from pareq.errors import BackendError, PareqError, at
 from pareq.ir.attributes import Frozen
 from pareq.ir.execute import dequantize_outputs, quantize_inputs
 from pareq.ir.graph import Graph
@@ -101,13 +101,14 @@ class Program(ABC):
             raise BackendError(f"got {len(given)} inputs, expected {len(inputs)}")
         arrays = [np.asarray(each) for each in given]
         for each, array in zip(inputs, arrays, strict=True):
-            shape, where = each.value.shape, f"input {each.name!r}"
             if array.dtype.kind not in "iuf":
+                where = f"input {each.name!r}"
                 raise BackendError(f"holds {array.dtype}, expected numbers", where=where)
-            if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
-                wanted = ", ".join(("N", *map(str, shape)))
+            if array.ndim == 0 or array.shape[1:] != each.value.shape:
+                wanted = ", ".join(("N", *map(str, each.value.shape)))
+                where = f"input {each.name!r}"
                 raise BackendError(f"shape is {array.shape}, expected ({wanted})", where=where)
-        if len({len(array) for array in arrays}) > 1:
+        if len(arrays) > 1 and len({len(array) for array in arrays}) > 1:
             raise BackendError(f"inputs have {[len(a) for a in arrays]} samples, expected as many")
         return arrays
 
@@ -170,8 +171,11 @@ class Artefact:
         Raises BackendError for other shapes, other numbers than integers, and integers outside the
         grid of an input.
         """
-        with at(f"artefact {self.name!r}"):
+        try:
             return self.program.run(integers)
+        except PareqError:
+            with at(f"artefact {self.name!r}"):
+                raise
 
     def bind(self, rows: int = 1) -> Bound:
         """Fixed arrays for so many samples, for the shortest call. Raises BackendError."""
@@ -184,8 +188,11 @@ class Artefact:
 
         Infinities saturate. Raises BackendError or GraphError for other shapes, GridError for NaN.
         """
-        with at(f"artefact {self.name!r}"):
+        try:
             found = self.program.reals(x)
+        except PareqError:
+            with at(f"artefact {self.name!r}"):
+                raise
         return found[0] if len(found) == 1 else found
 
 

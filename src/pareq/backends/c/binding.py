@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ class Library(Program):
         super().__init__(graph)
         self.threads = threads
         self.ports: Interface = interface(graph)
+        self._results = [port.value.shape for port in self.ports.outputs]
         try:
             library = ctypes.CDLL(str(path.resolve()))
             given, made = len(self.ports.inputs), len(self.ports.outputs)
@@ -91,12 +93,12 @@ class Library(Program):
         Raises GridError for NaN.
         """
         arrays = [np.ascontiguousarray(each) for each in self.shaped(given)]
-        kinds = {each.dtype for each in arrays}
-        call = self._reals.get(kinds.pop()) if len(kinds) == 1 else None
-        if call is None:
+        kind = arrays[0].dtype
+        call = self._reals.get(kind)
+        if call is None or any(each.dtype != kind for each in arrays):
             return super().reals(arrays)
         count = len(arrays[0])
-        made = [np.empty((count, *p.value.shape)) for p in self.ports.outputs]
+        made = [np.empty((count, *shape)) for shape in self._results]
         bad = self._chunks(call, [*arrays, *made], count)
         if bad:
             total = sum(each.size for each in arrays)
@@ -105,8 +107,8 @@ class Library(Program):
 
     def _chunks(self, call: Call, arrays: Sequence[Array], count: int) -> int:
         """Run all samples, in as many threads as are worth it, and add up what calls return."""
-        workers = max(1, min(self.threads, count // _GRAIN))
-        if workers == 1:
+        workers = min(self.threads, count // _GRAIN)
+        if workers <= 1:
             return call(*_addresses(arrays, 0), count) or 0
         size = -(-count // workers)
         with ThreadPoolExecutor(workers) as pool:
@@ -133,10 +135,15 @@ def _function(
 
 def _addresses(arrays: Sequence[Array], begin: int) -> list[int]:
     """Where sample number `begin` of each array lies in memory."""
-    return [
-        each.__array_interface__["data"][0] + begin * (each.strides[0] if begin else 0)
-        for each in arrays
-    ]
+    return [_address(each) + (begin * each.strides[0] if begin else 0) for each in arrays]
+
+
+def _address(array: Array) -> int:
+    """Where an array begins. Four times as fast as `array.ctypes.data`, where it can be had."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(cast(memoryview, array)))
+    except (TypeError, ValueError):  # arrays that are read-only or empty
+        return array.ctypes.data
 
 
 def processors() -> int:

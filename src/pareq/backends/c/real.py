@@ -1,8 +1,8 @@
 """The edge between reals and integers in C: an optional part of the .c file, and the only floats.
 
-The results are those of `Grid.quantize`, which in float64 divides by the scale, rounds, adds the zero
-and saturates. Here numbers saturate before they are rounded, which changes no result and makes every
-conversion exact.
+The results are those of `Grid.quantize`, which in float64 divides by the scale, rounds, adds the
+zero and saturates. Here numbers saturate before they are rounded, which changes no result and makes
+every conversion exact.
 """
 
 from collections.abc import Iterator

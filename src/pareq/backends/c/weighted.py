@@ -59,7 +59,36 @@ def _conv(scene: Scene, op: Op, text: Text) -> None:
     weight, x = scene.data(op, 1), scene.operand(op.inputs[0])
     value = op.attributes.whole("fill")
     padded = frame(scene, op, text, (x, value), op.attributes.wholes("padding"))
-    _correlate(scene, op, text, (padded, weight, op.attributes.wholes("stride")))
+    alone = weight.shape[1] == 1 and op.attributes.whole("groups") == len(weight)
+    if alone and padded.channels_last and scene.arrays[op.name].channels_last:
+        _depthwise(scene, op, text, padded)
+    else:
+        _correlate(scene, op, text, (padded, weight, op.attributes.wholes("stride")))
+
+
+def _depthwise(scene: Scene, op: Op, text: Text, x: Array) -> None:
+    """One kernel a channel, channels last: all channels side by side."""
+    y, weight, bias = scene.arrays[op.name], scene.data(op, 1), scene.data(op, 2)
+    channels, _, *kernel = weight.shape
+    top = max(*map(abs, scene.limits(op.inputs[0])), abs(op.attributes.whole("fill")))
+    kind = accumulator(weight, bias, top)
+    biases = scene.fixed(op.inputs[2], bias)
+    turned = np.ascontiguousarray(np.moveaxis(weight[:, 0], 0, -1))
+    weights = scene.fixed(op.inputs[1], turned)
+    far = [a * b for a, b in zip(op.attributes.wholes("stride"), x.steps[1:], strict=True)]
+    reach = [a * b for a, b in zip(op.attributes.wholes("dilation"), x.steps[1:], strict=True)]
+    each = f"for (int c = 0; c < {channels}; c++)"
+    with loops(text, y.shape[1:], y.steps[1:], far) as (to, at):
+        text.line(f"{kind.name} sum[{channels}];")
+        text.line(f"{each} sum[c] = {biases.name}[c];")
+        taps = Array("", weights.type, (*kernel, channels)).steps[:-1]
+        with loops(text, kernel, taps, reach, letters="abde") as (tap, place):
+            begin = index([(one, 1) for one in (at, place) if one != "0"])
+            text.line(f"const {x.type.name} *v = {x.name} + {begin};")
+            text.line(f"const {weights.type.name} *w = {weights.name} + {tap};")
+            text.line(f"{each} sum[c] += {_cast(kind)}w[c] * v[c];")
+        put = index([(to, 1)] * (to != "0") + [("c", 1)])
+        text.line(f"{each} {y.name}[{put}] = ({y.type.name})sum[c];")
 
 
 def _conv_transpose(scene: Scene, op: Op, text: Text) -> None:

@@ -1,0 +1,63 @@
+"""The float edge in C gives the integers of `Grid.quantize`, for float32 and float64."""
+
+import numpy as np
+import pytest
+
+from pareq.backends import C, build
+from pareq.ir.build import Builder
+from pareq.ir.execute import evaluate
+from pareq.numerics.grid import Grid
+
+ROUNDINGS = ("half_even", "half_up", "floor", "toward_zero")
+GRIDS = [
+    Grid(-32, 31, 0.125),
+    Grid(0, 255, 8.0),
+    Grid(0, 1, 0.3),
+    Grid(-7, 200, 0.1, zero=20),
+    Grid(-(2**20), 2**20, 1.0),
+    Grid(-(2**30), 2**30, 1e-3, zero=-5),
+    Grid(-128, 127, np.array([0.125, 0.3, 7.0])),
+    Grid(-8, 7, np.array([[0.5], [0.1]])),
+]
+
+
+def numbers(grid):
+    """Ties, neighbours of ties, huge and tiny numbers, infinities and signed zeros."""
+    rng = np.random.default_rng(0)
+    step = float(np.max(grid.scale))
+    ties = rng.integers(-(2**12), 2**12, 3000) * step / 2
+    near = np.nextafter(ties, rng.choice([-np.inf, np.inf], 3000))
+    short = np.nextafter(ties.astype(np.float32), np.float32(np.inf)).astype(float)
+    wild = rng.normal(size=3000) * 10.0 ** rng.uniform(-40, 38, 3000)
+    edges = [np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e-46, -1e-46, 0.49999999999999994, 0.5]
+    every = np.concatenate([ties, near, short, wild, np.repeat(edges, 12)])
+    return every[: len(every) // 6 * 6].reshape(-1, 2, 3)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_reals_become_the_integers_of_the_grid(rounding, tmp_path):
+    build_ = Builder()
+    names = [build_.input(f"x{k}", (2, 3), grid, rounding=rounding) for k, grid in enumerate(GRIDS)]
+    graph = build_.graph(tuple(names))
+    artefact = build(
+        graph, C(flags=("-O2", "-march=native", "-Wall", "-Wextra", "-Werror")), tmp_path / "n"
+    )
+    assert "NET_REAL" not in artefact.files
+    for kind in (np.float64, np.float32):
+        given = [numbers(grid).astype(kind) for grid in GRIDS]
+        for grid, found, expected in zip(
+            GRIDS, artefact(*given), evaluate(graph, *given), strict=True
+        ):
+            assert np.array_equal(found, expected), (kind, grid)
+    mixed = [numbers(grid).astype((np.float32, np.float64)[k % 2]) for k, grid in enumerate(GRIDS)]
+    for found, expected in zip(artefact(*mixed), evaluate(graph, *mixed), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_inputs_that_wrap_take_the_long_way(tmp_path):
+    build_ = Builder()
+    x = build_.input("x", (3,), Grid(-4, 3, 0.5), overflow="wrap")
+    graph = build_.graph((build_.op("clamp", (x,), {"lo": -2, "hi": 3}),))
+    artefact = build(graph, C(flags=("-O1",)), tmp_path / "net")
+    given = np.arange(-30, 30, 0.25).reshape(-1, 3)
+    assert np.array_equal(artefact(given), evaluate(graph, given)[0])
