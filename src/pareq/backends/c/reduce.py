@@ -17,7 +17,7 @@ __all__ = ["REDUCE"]
 
 @dataclass(frozen=True)
 class _Fold:
-    """How samples become one: the type and the first value of `y`, and the step for each sample v."""
+    """How samples become one: type and first value of `y`, and the step for each sample v."""
 
     kind: CType
     first: int
