@@ -84,6 +84,12 @@ def convolutions(
         y = _settled(build, y, rng, (bits, False, "half_up", False), "deep")
         x = build.op("add", (x, y), {"shift_a": 0, "shift_b": 0}, name=f"add{i}")
         x = _settled(build, x, rng, (bits, False, "half_up", False), f"sum{i}")
+        window = {"kernel": (2,) * rank, "stride": (1,) * rank, "padding": (1, 0) * rank}
+        ones = {"dilation": (1,) * rank}
+        x = build.op("max_pool", (x,), {**window, **ones}, name=f"max{i}")
+        if i == 1:
+            x = build.op("sum_pool", (x,), {**window, "fill": 0}, name="pool", scale=0.125)
+            x = _settled(build, x, rng, (bits, free, "floor", False), "pool")
     x = build.op("sum", (x,), {"axes": tuple(range(1, rank + 1))}, name="mean", scale=0.125)
     x = _settled(build, x, rng, (bits, free, "half_up", False), "mean")
     x = build.op("reshape", (x,), {"shape": (channels[-1],)}, name="flat")

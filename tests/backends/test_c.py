@@ -2,9 +2,13 @@
 
 import shutil
 import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pareq.backends import C, build, verify
 from pareq.backends.c.chain import chain
@@ -15,7 +19,7 @@ from pareq.ir.ops import KINDS
 from pareq.lower.passes import simplify
 from pareq.numerics.grid import Grid
 from tests.backends.networks import convolutions, perceptron, tagger
-from tests.ir.random_graphs import FAMILIES, random_graph
+from tests.ir.random_graphs import FAMILIES, graphs, random_graph
 
 STRICT = ("-O1", "-march=native", "-Wall", "-Wextra", "-Werror")
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
@@ -40,13 +44,11 @@ def test_simplified_graphs_read_constants_and_share_outputs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", range(100, 104))
-def test_many_random_graphs(compiler, family, seed, tmp_path):
-    graph = random_graph(seed, family)
-    check(graph, tmp_path, compiler=compiler)
-    check(simplify(graph), tmp_path, compiler=compiler)
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(graph=graphs(), compiler=st.sampled_from(COMPILERS), simpler=st.booleans())
+def test_300_random_graphs(graph, compiler, simpler):
+    with TemporaryDirectory() as folder:
+        check(simplify(graph) if simpler else graph, Path(folder), compiler=compiler)
 
 
 MLPS = [
@@ -68,9 +70,7 @@ def test_perceptrons(how, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize(
-    "widths", [(16, 64, 32, 32, 5), (7, 3), (1, 1, 1), (33, 17, 9), (200, 70, 3)]
-)
+@pytest.mark.parametrize("widths", [(1, 1, 1), (33, 17, 9), (200, 70, 3)])
 @pytest.mark.parametrize("how", MLPS, ids=str)
 def test_many_perceptrons(how, widths, compiler, tmp_path):
     check(perceptron(widths, **how), tmp_path, rows=2000, compiler=compiler)
@@ -83,8 +83,8 @@ def test_convolutions_with_residuals(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("size", [(11,), (9, 10), (7, 7, 7)])
-@pytest.mark.parametrize("bits", [3, 6, 8, 10])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("bits", [3, 8, 10])
+@pytest.mark.parametrize("seed", range(2))
 def test_many_convolutions(size, bits, seed, compiler, tmp_path):
     channels = tuple(int(n) for n in np.random.default_rng(seed).integers(1, 40, 3))
     graph = convolutions(channels, size=size, bits=bits, seed=seed, free=bool(seed % 2))
@@ -183,7 +183,7 @@ GRAPHS = {
     "mixed": lambda: random_graph(1, "mixed"),
     "odd": odd_graph,
 }
-SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 VARIANTS = {
     "native": ("-std=c11", "-O2", "-march=native"),
     "unoptimized": ("-std=c11", "-O0", "-march=native"),
