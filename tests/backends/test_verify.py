@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from pareq.backends import C, build, verify
+from pareq.backends import C, build, measure, verify
 from pareq.backends.vectors import extremes, uniform
 from pareq.errors import BackendError
 from pareq.ir.graph import Constant
@@ -77,3 +77,13 @@ def test_random_samples_hold_every_end_and_stay_on_the_grid(graph):
     (low, high) = extremes(graph)[0]
     assert (low == -32).all()
     assert (high == 31).all()
+
+
+def test_times_are_measured_and_positive(graph, tmp_path):
+    artefact = build(graph, C(flags=("-O1",)), tmp_path / "net")
+    found = measure(artefact, rows=100, seconds=0.02)
+    assert found.rows == 100
+    assert 0 < found.sample_ns < 1e6
+    assert 0 < found.call_us < 1e5
+    with pytest.raises(BackendError, match="got 0 rows"):
+        measure(artefact, rows=0)

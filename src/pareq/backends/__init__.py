@@ -2,6 +2,7 @@
 
 from pareq.backends.base import BACKENDS, Artefact, Backend, build, load
 from pareq.backends.c import C
+from pareq.backends.timing import measure
 from pareq.backends.verify import verify
 
-__all__ = ["BACKENDS", "Artefact", "Backend", "C", "build", "load", "verify"]
+__all__ = ["BACKENDS", "Artefact", "Backend", "C", "build", "load", "measure", "verify"]
