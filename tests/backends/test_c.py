@@ -177,6 +177,8 @@ GRAPHS = {
     "tagger": tagger,
     "free": lambda: tagger(free=True),
     "even": lambda: perceptron((9, 20, 8), rounding="half_even", signed=True, quantized=True),
+    "raised": lambda: perceptron((16, 24, 16, 6), free=True, quantized=True, density=0.4),
+    "upper": lambda: perceptron((16, 24, 16, 6), density=0.4),
     "wide": lambda: perceptron((9, 20, 8), bits=11, free=True),
     "bytes": lambda: convolutions((3, 12, 33), bits=8, free=True),
     "deep": lambda: convolutions((2, 5), size=(6, 5, 7), bits=5),

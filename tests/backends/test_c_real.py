@@ -12,6 +12,8 @@ ROUNDINGS = ("half_even", "half_up", "floor", "toward_zero")
 GRIDS = [
     Grid(-32, 31, 0.125),
     Grid(0, 255, 8.0),
+    Grid(0, 255, 0.5, zero=128),
+    Grid(-100, 27, 0.25, zero=-3),
     Grid(0, 1, 0.3),
     Grid(-7, 200, 0.1, zero=20),
     Grid(-(2**20), 2**20, 1.0),

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from pareq.backends.c.narrow import Narrow, Rescale, narrow
 from pareq.backends.c.types import narrowest
+from pareq.backends.c.wide import wide
 from pareq.ir.graph import Graph, Op
 
 __all__ = ["Chain", "Layer", "chain"]
@@ -21,24 +22,32 @@ class Layer:
     """One dense layer on inputs 0..255, which stand for integers less their smallest.
 
     weight: `(out, in)`, in bytes. bias: with all corrections and the offset of a narrow `form`.
-    form: how sums become the bytes of the next layer, in 16 or 32 bits; None: sums are the result.
-    low: what byte 0 of the results stands for. words: every sum stays in 16 bits, at every step.
+    op: how sums become the bytes of the next layer; None: sums are the result. form: the same as it
+    is computed, in 16 or 32 bits. low: what byte 0 of the results stands for. words: every sum
+    stays in 16 bits, at every step.
     """
 
     name: str
     weight: Integers
     bias: Integers
+    op: Rescale | None
     form: Narrow | Rescale | None
     low: int
     words: bool
 
+    @property
+    def sum_bias(self) -> Integers:
+        """The bias without the offset of a narrow form: what `op` expects in the sums."""
+        return self.bias - self.form.offset if isinstance(self.form, Narrow) else self.bias
+
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Layers in order; low: what byte 0 of the input stands for."""
+    """Layers in order; low: what byte 0 of the input stands for; top: its largest byte."""
 
     layers: tuple[Layer, ...]
     low: int
+    top: int
 
     @property
     def words(self) -> bool:
@@ -49,8 +58,8 @@ class Chain:
 def chain(graph: Graph) -> Chain | None:
     """The graph as a chain, or None where it is none.
 
-    Weights are bytes, the integers between layers span 256 at most, and requantizations fit into 32
-    bits.
+    Weights are bytes, the integers between layers span 256 at most, and requantizations can be
+    computed in 32 bits.
     """
     steps = _steps(graph)
     if not steps:
@@ -59,7 +68,7 @@ def chain(graph: Graph) -> Chain | None:
     top = graph.inputs[0].value.grid.hi - low
     if narrowest(low, low + top).bits != 8:
         return None
-    first, layers = low, []
+    first, span, layers = low, top, []
     for dense, rescale in steps:
         layer = _layer(graph, dense, rescale, (low, top))
         if layer is None:
@@ -67,7 +76,7 @@ def chain(graph: Graph) -> Chain | None:
         layers.append(layer)
         low, top = layer.low, layer.form.top if layer.form else 0
     weights = sum(np.count_nonzero(layer.weight) for layer in layers)
-    return Chain(tuple(layers), first) if weights <= _MOST else None
+    return Chain(tuple(layers), first, span) if weights <= _MOST else None
 
 
 def _steps(graph: Graph) -> list[tuple[Op, Op | None]]:
@@ -95,7 +104,7 @@ def _layer(graph: Graph, dense: Op, rescale: Op | None, x: tuple[int, int]) -> L
     low, top = x
     weight, bias = (_constant(graph, name) for name in dense.inputs[1:])
     bias = bias + low * weight.sum(axis=1)
-    form, first = None, 0
+    op, form, first = None, None, 0
     if rescale is not None:
         op, sign = _rescale(graph, rescale, (weight, bias, top))
         weight, bias, first = weight * sign[:, None], bias * sign, op.lo
@@ -104,7 +113,7 @@ def _layer(graph: Graph, dense: Op, rescale: Op | None, x: tuple[int, int]) -> L
         form = narrow(op) or op
         if isinstance(form, Narrow):
             bias = bias + form.offset
-        elif _largest(form) >= 2**31:
+        elif any(wide(form, neuron) is None for neuron in range(len(bias))):
             return None
     rise = np.maximum(weight, 0).sum(axis=1) * top + np.maximum(bias, 0)
     fall = np.minimum(weight, 0).sum(axis=1) * top + np.minimum(bias, 0)
@@ -112,16 +121,7 @@ def _layer(graph: Graph, dense: Op, rescale: Op | None, x: tuple[int, int]) -> L
         return None
     spare = 2**form.shift if isinstance(form, Narrow) else 0  # what rounding to even adds
     words = bool(rise.max() + spare < 2**15 and fall.min() >= -(2**15))
-    return Layer(dense.origin or dense.name, weight, bias, form, first, words)
-
-
-def _largest(form: Rescale) -> int:
-    """What no number exceeds on the way to the results."""
-    reach = np.maximum(np.abs(form.low), np.abs(form.high))
-    if int(reach.max()) * int(form.multiplier.max()) >= 2**62 or form.shift.max() > 30:
-        return 2**62
-    half = form.even * (1 << form.shift)
-    return int((reach * form.multiplier + np.abs(form.offset) + half).max())
+    return Layer(dense.origin or dense.name, weight, bias, op, form, first, words)
 
 
 def _rescale(

@@ -5,8 +5,11 @@
 | SUM(s, k, b) | a new sum s = b in every lane; word k of the table holds b too |
 | QUAD(q) | fetch four inputs of every lane |
 | DOT(s, q, k, a, b, c, d) | s += a x0 + b x1 + c x2 + d x3; word k of the table holds a..d |
+| VNNI(x), GNU(x) | x, where it is meant |
 | PLAIN, EVEN, SCALED | four sums to the bytes of one quad: `narrow.Narrow` |
-| WIDE(s, how, even, k, shift, m, b, lo, top) | s = ((s m + b) >> shift) - lo, in 32 bits |
+| UPPER, UPPERS, RATIOS | the same: `ratio.Ratio` without factors, in the upper byte, any |
+| BELOW(s, how, k, cut, m, b) | s_rest = (s m + b) >> cut |
+| WIDE(s, how, even, k, rest, shift, m, b, lo, top) | s = ((s m + b + rest) >> shift) - lo: `wide` |
 | BYTES | four such results to the bytes of one quad |
 | KEEP(s, i) | sum s is result i |
 | BYTE(y, i, lane) | result i of a lane where results are bytes |
@@ -17,12 +20,15 @@ from pareq.backends.c.chain import Chain
 __all__ = ["prelude"]
 
 
-def prelude(name: str, chain: Chain) -> list[str]:
-    """Lines of C that open the condition under which lanes exist."""
+def prelude(name: str, chain: Chain, enter: int) -> list[str]:
+    """Lines of C that open the condition under which lanes exist.
+
+    enter: by how many bits inputs are shifted up with AVX-512.
+    """
     kind = "int16_t" if chain.words else "int32_t"
     word = "(v)" if chain.words else "CLIP(v, -32768, 32767)"
     text = _VNNI + _GNU.replace("@KIND", kind).replace("@WORD", word) + _END
-    text = text.replace("@LOW", str(chain.low))
+    text = text.replace("@LOW", str(chain.low)).replace("@ENTER", str(enter))
     return text.replace("NAME", name.upper()).replace("name_", f"{name}_").splitlines()
 
 
@@ -34,6 +40,8 @@ _VNNI = """\
 typedef struct { __m512i v0, v1, v2; } name_quads; /* four bytes in each lane */
 typedef int32_t name_sum;
 #define LAYER(k) const int32_t *w = name_words##k;
+#define VNNI(x) x
+#define GNU(x)
 /* A group fetches its operands anew: else compilers keep too much in registers, and spill it. */
 #define GROUP __asm__ volatile("" : "+r"(w), "+r"(x) : : "memory");
 #define SUM(s, k, b) __m512i s##0 = _mm512_set1_epi32(w[k]), s##1 = s##0, s##2 = s##0;
@@ -47,9 +55,13 @@ typedef int32_t name_sum;
     }
 #define TURN \\
     _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15))
+/* top: the largest byte; or, below 0, how many low bits are cleared instead. */
+#define CAP(y, top) \\
+    if (top < 0) y = _mm512_and_si512(y, _mm512_set1_epi8((char)(256 - (1 << (-(top) & 7))))); \\
+    else if (top < 255) y = _mm512_min_epu8(y, _mm512_set1_epi8((char)(top)));
 #define FOUR(y, u, v, top) \\
     y = _mm512_shuffle_epi8(_mm512_packus_epi16(u, v), TURN); \\
-    if (top < 255) y = _mm512_min_epu8(y, _mm512_set1_epi8((char)top));
+    CAP(y, top)
 #define EACH(do, i, p, q, r, s, shift, top) \\
     do(y[i].v0, p##0, q##0, r##0, s##0, shift, top) \\
     do(y[i].v1, p##1, q##1, r##1, s##1, shift, top) \\
@@ -78,6 +90,34 @@ typedef int32_t name_sum;
         const __m512i low = FACTOR(w + k), high = FACTOR(w + k + 4); \\
         EACH(SCALED1, i, p, q, r, s, shift, top) \\
     }
+/* The upper bytes of words: those of p and q in the lower half of each lane. */
+#define LEFT \\
+    _mm512_broadcast_i32x4(_mm_setr_epi8(1, 9, 0, 0, 3, 11, 0, 0, 5, 13, 0, 0, 7, 15, 0, 0))
+#define RIGHT \\
+    _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 1, 9, 0, 0, 3, 11, 0, 0, 5, 13, 0, 0, 7, 15))
+#define BOTH(y, u, v, top) \\
+    y = _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(u, LEFT), 0xccccccccccccccccu, v, RIGHT); \\
+    CAP(y, top)
+#define UPPER1(y, p, q, r, s, shift, top) \\
+    BOTH(y, _mm512_packus_epi32(p, q), _mm512_packus_epi32(r, s), top)
+#define UPPER(i, p, q, r, s, top) EACH(UPPER1, i, p, q, r, s, 0, top)
+#define UPPERS1(y, p, q, r, s, shift, top) \\
+    BOTH(y, _mm512_mulhi_epu16(_mm512_packus_epi32(p, q), low), \\
+         _mm512_mulhi_epu16(_mm512_packus_epi32(r, s), high), top)
+#define UPPERS(i, p, q, r, s, k, top) \\
+    { \\
+        const __m512i low = FACTOR(w + k), high = FACTOR(w + k + 4); \\
+        EACH(UPPERS1, i, p, q, r, s, 0, top) \\
+    }
+#define RATIOS1(y, p, q, r, s, shift, top) \\
+    FOUR(y, _mm512_srlv_epi16(_mm512_mulhi_epu16(_mm512_packus_epi32(p, q), low), less), \\
+         _mm512_srlv_epi16(_mm512_mulhi_epu16(_mm512_packus_epi32(r, s), high), more), top)
+#define RATIOS(i, p, q, r, s, k, top) \\
+    { \\
+        const __m512i low = FACTOR(w + k), high = FACTOR(w + k + 4); \\
+        const __m512i less = FACTOR(w + k + 8), more = FACTOR(w + k + 12); \\
+        EACH(RATIOS1, i, p, q, r, s, 0, top) \\
+    }
 /* Products of a factor below 2^15, below 2^16 and of any factor; the first two for 16-bit sums. */
 #define TIMES1(s, k) _mm512_dpwssd_epi32(_mm512_set1_epi32(w[k]), s, _mm512_set1_epi32(w[k + 1]))
 #define TIMES2(s, k) _mm512_dpwssd_epi32(TIMES1(s, k), s, _mm512_set1_epi32(w[k + 2]))
@@ -89,15 +129,20 @@ typedef int32_t name_sum;
 #define ROUND1(v, shift) \\
     _mm512_srai_epi32( \\
         _mm512_add_epi32(_mm512_add_epi32(v, HALF32(shift)), ODD32(v, shift)), shift)
-#define WIDE1(s, how, even, k, shift, lo) \\
+#define BELOW1(s, how, k, cut) const __m512i s##_rest = _mm512_srai_epi32(TIMES##how(s, k), cut);
+#define BELOW(s, how, k, cut, m, b) \\
+    BELOW1(s##0, how, k, cut) BELOW1(s##1, how, k, cut) BELOW1(s##2, how, k, cut)
+#define NONE(s, v) v
+#define REST(s, v) _mm512_add_epi32(v, s##_rest)
+#define WIDE1(s, how, even, k, rest, shift, lo) \\
     { \\
-        const __m512i v = TIMES##how(s, k); \\
+        const __m512i v = rest(s, (TIMES##how(s, k))); \\
         s = ROUND##even(v, shift); \\
         if (lo) s = _mm512_sub_epi32(s, _mm512_set1_epi32(lo)); \\
     }
-#define WIDE(s, how, even, k, shift, m, b, lo, top) \\
-    WIDE1(s##0, how, even, k, shift, lo) WIDE1(s##1, how, even, k, shift, lo) \\
-    WIDE1(s##2, how, even, k, shift, lo)
+#define WIDE(s, how, even, k, rest, shift, m, b, lo, top) \\
+    WIDE1(s##0, how, even, k, rest, shift, lo) WIDE1(s##1, how, even, k, rest, shift, lo) \\
+    WIDE1(s##2, how, even, k, rest, shift, lo)
 #define BYTES1(y, p, q, r, s, shift, top) \\
     FOUR(y, _mm512_packs_epi32(p, q), _mm512_packs_epi32(r, s), top)
 #define BYTES(i, p, q, r, s, top) EACH(BYTES1, i, p, q, r, s, 0, top)
@@ -110,20 +155,21 @@ typedef int32_t name_sum;
     if (v == 0) y.v0 = to; \\
     else if (v == 1) y.v1 = to; \\
     else y.v2 = to;
+/* Bytes that count from the smallest integer, shifted up within themselves. */
+#define RAISE(v) \\
+    _mm512_slli_epi16(_mm512_sub_epi8(v, _mm512_set1_epi8((char)(@LOW))), @ENTER)
 #define ENTER(features) \\
     for (int q = 0; 4 * q < features; q++) { \\
         uint8_t *h = (uint8_t *)(y + q); \\
         const size_t size = features - 4 * q < 4 ? features - 4 * q : 4; \\
         for (int lane = 0; lane < 48; lane++) \\
             memcpy(h + 4 * lane, x + lane * features + 4 * q, size); \\
-        y[q].v0 = _mm512_sub_epi8(y[q].v0, _mm512_set1_epi8((char)(@LOW))); \\
-        y[q].v1 = _mm512_sub_epi8(y[q].v1, _mm512_set1_epi8((char)(@LOW))); \\
-        y[q].v2 = _mm512_sub_epi8(y[q].v2, _mm512_set1_epi8((char)(@LOW))); \\
+        y[q].v0 = RAISE(y[q].v0); \\
+        y[q].v1 = RAISE(y[q].v1); \\
+        y[q].v2 = RAISE(y[q].v2); \\
     }
 /* Rows of sixteen bytes: their quads change places with the samples, four by four. */
-#define ROW(i, order) \\
-    _mm512_shuffle_epi8( \\
-        _mm512_sub_epi8(_mm512_loadu_si512(x + (i) * 16), _mm512_set1_epi8((char)(@LOW))), order)
+#define ROW(i, order) _mm512_shuffle_epi8(RAISE(_mm512_loadu_si512(x + (i) * 16)), order)
 #define ENTER16(...) \\
     const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(__VA_ARGS__)); \\
     for (int v = 0; v < 3; v++) { \\
@@ -163,6 +209,21 @@ typedef int32_t name_sum;
                 memcpy(y + (16 * v + fours * i + 4 / fours * j) * count, t[j] + 8 * i, \\
                        2 * count); \\
     }
+/* Up to eight bytes a sample. */
+#define LOAD8(h, i) _mm512_loadu_si512((const __m512i *)(const void *)(h) + (i))
+#define LEAVE8(h, y, count, low, fours) \\
+    for (int v = 0; v < 3; v++) { \\
+        const __m512i less = _mm512_set1_epi8((char)(low)); \\
+        const __m512i a = _mm512_add_epi8(LOAD8(h, v), less); \\
+        const __m512i b = _mm512_add_epi8(LOAD8(h, 3 * (count > 4) + v), less); \\
+        uint8_t t[2][64]; \\
+        _mm512_storeu_si512(t[0], _mm512_unpacklo_epi32(a, b)); \\
+        _mm512_storeu_si512(t[1], _mm512_unpackhi_epi32(a, b)); \\
+        for (int j = 0; j < 4; j++) \\
+            for (int i = 0; i < 4; i++) \\
+                memcpy(y + (16 * v + fours * i + 4 / fours * j) * count, \\
+                       t[j / 2] + 16 * i + 8 * (j % 2), count); \\
+    }
 """
 _GNU = """\
 #elif defined(__GNUC__) && !defined(NAME_PLAIN)
@@ -176,6 +237,8 @@ typedef name_sum name_lane __attribute__((vector_size(NAME_LANES * sizeof(name_s
 typedef int32_t name_wide __attribute__((vector_size(NAME_LANES * 4)));
 typedef struct { name_lane v[4]; } name_quads; /* four inputs in each lane */
 #define LAYER(k)
+#define VNNI(x)
+#define GNU(x) x
 #define GROUP __asm__ volatile("" : "+r"(x) : : "memory");
 #define ALL(b) ((name_lane){0} + (name_sum)(b))
 #define SUM(s, k, b) name_lane s = ALL(b);
@@ -210,9 +273,13 @@ typedef struct { name_lane v[4]; } name_quads; /* four inputs in each lane */
     SCALED1(y[i].v[2], r, c, shift, top) SCALED1(y[i].v[3], s, d, shift, top)
 #define ROUND0(v, shift) v
 #define ROUND1(v, shift) v + ((1 << shift >> 1) - 1) + ((v >> shift) & 1)
-#define WIDE(s, how, even, k, shift, m, b, lo, top) \\
+#define BELOW(s, how, k, cut, m, b) \\
+    const name_wide s##_rest = (TO_WIDE(s) * (int32_t)m + (int32_t)b) >> cut;
+#define NONE(s, v) v
+#define REST(s, v) v + s##_rest
+#define WIDE(s, how, even, k, rest, shift, m, b, lo, top) \\
     { \\
-        name_wide v = TO_WIDE(s) * (int32_t)m + (int32_t)b; \\
+        name_wide v = rest(s, TO_WIDE(s) * (int32_t)m + (int32_t)b); \\
         v = ((ROUND##even(v, shift)) >> shift) - (int32_t)lo; \\
         v &= v > 0; \\
         v = (v & (v < top)) | (top & (v >= top)); \\
@@ -238,6 +305,10 @@ typedef struct { name_lane v[4]; } name_quads; /* four inputs in each lane */
 #define LEAVE(h, y, count, fours) \\
     for (int lane = 0; lane < NAME_LANES; lane++) \\
         for (int i = 0; i < count; i++) y[lane * count + i] = (int16_t)h[i * NAME_LANES + lane];
+#define LEAVE8(h, y, count, low, fours) \\
+    for (int lane = 0; lane < NAME_LANES; lane++) \\
+        for (int i = 0; i < count; i++) \\
+            y[lane * count + i] = (uint8_t)(BYTE(h, i, lane) + low);
 """
 _END = """\
 #endif

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pareq.backends.c.interface import Interface, Port
+from pareq.backends.c.real_vectors import fits, include, vectors
 from pareq.backends.c.text import Text
 from pareq.ir.graph import Graph, Input
 
@@ -42,6 +43,7 @@ def real(graph: Graph, name: str, ports: Interface) -> Text:
     if not has_real(graph, ports):
         return text
     text.add(["", f"#ifdef {flag} /* reals: the only part with floats */"])
+    text.add(include(name))
     for port in (*ports.inputs, *ports.outputs):
         _scales(text, name, port)
     for kind in SOURCES:
@@ -110,8 +112,12 @@ def _quantize(text: Text, prefix: str, name: str, what: tuple[Input, Port, str])
     text.line()
     with text.block(head):
         text.line("int bad = 0;")
-        text.line(f"for (size_t j = 0; j < n * {port.size}; j++) bad += x[j] != x[j];")
-        with _elements(text, port, "n") as at:
+        begin = "0"
+        if real == _FLOAT and fits(port):
+            begin = "begin"
+            vectors(text, name, given, port, real.literal(2.0 ** (grid.frac or 0)))
+        text.line(f"for (size_t j = {begin}; j < n * {port.size}; j++) bad += x[j] != x[j];")
+        with _elements(text, port, "n", begin) as at:
             over = f"/ {_scale(name, port)}"
             if grid.frac is not None and abs(grid.frac) < 1000:
                 over = f"* {real.literal(2.0**grid.frac)}"  # the same, for the product is exact
@@ -170,10 +176,13 @@ def _dequantize(text: Text, name: str, port: Port) -> None:
 
 
 @contextmanager
-def _elements(text: Text, port: Port, count: str) -> Iterator[str]:
-    """Loops over all elements of `count` samples; the index into them. i: the one in a sample."""
+def _elements(text: Text, port: Port, count: str, begin: str = "0") -> Iterator[str]:
+    """Loops over all elements of `count` samples; the index into them. i: the one in a sample.
+
+    begin: the first element; only where all have one step.
+    """
     if isinstance(port.value.grid.scale, float):
-        with text.block(f"for (size_t j = 0; j < {count} * {port.size}; j++)"):
+        with text.block(f"for (size_t j = {begin}; j < {count} * {port.size}; j++)"):
             yield "j"
     else:
         with (
