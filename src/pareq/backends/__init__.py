@@ -2,7 +2,22 @@
 
 from pareq.backends.base import BACKENDS, Artefact, Backend, build, load
 from pareq.backends.c import C
+from pareq.backends.onnx import Onnx
+from pareq.backends.qonnx import Qonnx
 from pareq.backends.timing import measure
 from pareq.backends.verify import verify
+from pareq.backends.verilog import Verilog
 
-__all__ = ["BACKENDS", "Artefact", "Backend", "C", "build", "load", "measure", "verify"]
+__all__ = [
+    "BACKENDS",
+    "Artefact",
+    "Backend",
+    "C",
+    "Onnx",
+    "Qonnx",
+    "Verilog",
+    "build",
+    "load",
+    "measure",
+    "verify",
+]
