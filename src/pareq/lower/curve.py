@@ -5,6 +5,7 @@
 | multiply, divide, add | y a, y / a, y + a | yes |
 | clamp | min(max(y, a), b) | yes |
 | leaky | y < 0 ? y a : y, a >= 0 | yes |
+| fill | a where the mask is set, else y | yes |
 | function | any function of one real number | not assumed |
 
 Each step is the float64 operation of the network, in its order; numbers are arrays that broadcast
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from pareq.errors import LoweringError
+from pareq.errors import GridError, LoweringError
 from pareq.ir.build import Builder
 from pareq.lower.emit import channel_range, emit
 from pareq.lower.transfer import Transfer
@@ -61,6 +62,7 @@ _STEPS: dict[str, Callable[..., Reals]] = {
     "add": lambda y, a: y + a,
     "clamp": lambda y, low, high: np.minimum(np.maximum(y, low), high),
     "leaky": lambda y, a: np.where(y < 0, y * a, y),
+    "fill": lambda y, places, a: np.asarray(np.where(places != 0, a, y)),
 }
 
 
@@ -124,6 +126,9 @@ def project(builder: Builder, term: Term, target: Target, name: str, origin: str
     """Put a value on a grid, exactly. Raises LoweringError."""
     if target.rounding == "stochastic":
         raise LoweringError("stochastic rounding is no function; choose another one to deploy")
+    fill = _fill(term.steps[-1], target) if term.steps else None
+    if fill is not None:
+        return _masked(builder, term, target, fill, (name, origin))
     value = builder.value(term.name)
     shape, x = value.shape, term.name
     everything = [value.grid.scale, target.grid.scale, *(n for s in term.steps for n in s.numbers)]
@@ -148,21 +153,61 @@ def project(builder: Builder, term: Term, target: Target, name: str, origin: str
         overflow=target.overflow,
         steps=tuple(replace(s, numbers=tuple(map(flat, s.numbers))) for s in term.steps),
     )
-    reach = channel_range(builder.range(x), axis)
-    if not curve.monotone:
-        made = _table(builder, x, curve, axis, (name, origin))
-    else:
-        ends = curve(np.stack([reach.lo, reach.hi], axis=1))
-        levels = int(np.abs(ends[:, 1] - ends[:, 0]).max()) * count
-        if levels > _MOST_LEVELS:
-            raise LoweringError(
-                f"the grid has {levels} steps over {count} channels, at most {_MOST_LEVELS} can be "
-                "proved; use fewer bits"
-            )
-        made = emit(builder, x, curve, axis=axis or 0, name=name, origin=origin)
+    try:
+        made = _made(builder, x, curve, axis, (name, origin))
+    except GridError as error:
+        if "NaN" not in error.fact:
+            raise
+        raise LoweringError(
+            "some values that can occur have no real result (NaN); clamp them before, or look at "
+            "the constants"
+        ) from error
     if len(axes) > 1:
         made = builder.op("reshape", (made,), {"shape": shape}, origin=origin)
     return Term(made)
+
+
+def _fill(step: Step, target: Target) -> int | None:
+    """The integer that a mask puts into its empty places, where it is one; None for other steps."""
+    if step.kind == "multiply" and np.isin(step.numbers[0], (0.0, 1.0)).all():
+        reals = np.zeros(1)
+    elif step.kind == "fill":
+        reals = np.unique(step.numbers[1])
+    else:
+        return None
+    if reals.size > 1 or np.isnan(reals).any():
+        return None
+    found = np.unique(target.grid.quantize(reals.reshape(()), target.rounding, target.overflow))
+    return int(found[0]) if found.size == 1 else None
+
+
+def _masked(
+    builder: Builder, term: Term, target: Target, fill: int, label: tuple[str, str]
+) -> Term:
+    """A mask in front of a grid is the same as one behind it, and needs no constants per place."""
+    step, (name, origin) = term.steps[-1], label
+    empty = step.numbers[0] == 0 if step.kind == "multiply" else step.numbers[0] != 0
+    inner = project(builder, replace(term, steps=term.steps[:-1]), target, f"{name}.open", origin)
+    rank = len(builder.value(inner.name).shape)
+    kept = (~empty).astype(np.int64)
+    keep = builder.constant(f"{name}.keep", kept.reshape((1,) * (rank - kept.ndim) + kept.shape))
+    how = {"fill": fill}
+    return Term(builder.op("mask", (inner.name, keep), how, name=name, origin=origin))
+
+
+def _made(builder: Builder, x: str, curve: Curve, axis: int | None, label: tuple[str, str]) -> str:
+    """Constants or thresholds for what is monotone, else a table."""
+    if not curve.monotone:
+        return _table(builder, x, curve, axis, label)
+    reach, count = channel_range(builder.range(x), axis), len(curve.gain)
+    ends = curve(np.stack([reach.lo, reach.hi], axis=1))
+    levels = int(np.abs(ends[:, 1] - ends[:, 0]).max()) * count
+    if levels > _MOST_LEVELS:
+        raise LoweringError(
+            f"the grid has {levels} steps over {count} channels, at most {_MOST_LEVELS} can be "
+            "proved; use fewer bits"
+        )
+    return emit(builder, x, curve, axis=axis or 0, name=label[0], origin=label[1])
 
 
 def _table(builder: Builder, x: str, curve: Curve, axis: int | None, label: tuple[str, str]) -> str:

@@ -46,7 +46,7 @@ def emit(  # noqa: PLR0913 - what, where and under which name
         grid = replace(grid, scale=scale.reshape(sizes) if scale.size > 1 else float(scale.item()))
 
     def constant(part: str, data: Integers) -> str:
-        return builder.constant(f"{label}.{part}", data.reshape(*sizes, *data.shape[1:]))
+        return builder.constant(f"{label}.{part}", data.reshape((*sizes, *data.shape[1:])))
 
     if isinstance(found, Steps):
         inputs = [constant("thresholds", found.at), constant("base", found.base)]

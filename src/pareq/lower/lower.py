@@ -25,18 +25,39 @@ from pareq.lower.rules import MOVES, RULES, Entry, Raw, Scope
 from pareq.lower.settle import settle
 from pareq.lower.trace import Call, Ref, Trace, trace
 from pareq.numerics.grid import Grid
-from pareq.operators.base import Operator, Quantizer
+from pareq.operators.base import Quantizer
 from pareq.quantizers import FixedPoint, MaxAbs
 from pareq.recipe.config import dump_recipe
 
 __all__ = ["lower"]
 
+_FILLED = {
+    **dict.fromkeys(("zeros_like", "new_zeros"), 0.0),
+    **dict.fromkeys(("ones_like", "new_ones"), 1.0),
+    **dict.fromkeys(("full_like", "new_full"), None),
+}  # constants in the shape of a tensor
+_CASTS = ("to", "_to_copy", "type_as")
+_NORM = "use batch norm, whose statistics are constants when the network evaluates"
+_SOFTMAX = (
+    "leave it to the host: the order of the classes is that of its input; inside a network write "
+    "it as exp, sum and reciprocal with a quantizer behind each"
+)
+_COMPARE = "use relu, clamp or a function of one number"
+_PICK = "use slices and cat"
+_PRODUCT = "use linear, whose weight is a constant"
+_RECURRENT = "write its steps as linear layers with quantizers between them"
 _REMEDIES = {
-    "softmax": "leave it to the host: the order of the classes is that of its input",
-    "log_softmax": "leave it to the host: the order of the classes is that of its input",
-    "layer_norm": "use batch norm, whose statistics are constants when the network evaluates",
-    "group_norm": "use batch norm, whose statistics are constants when the network evaluates",
-    "instance_norm": "use batch norm, whose statistics are constants when the network evaluates",
+    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_log_softmax", "logsumexp"), _SOFTMAX),
+    **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm"), _NORM),
+    **dict.fromkeys(("linalg_vector_norm", "var", "std", "cosine_similarity"), _NORM),
+    **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne", "logical_not", "isnan"), _COMPARE),
+    **dict.fromkeys(("index", "index_select", "gather", "flip", "roll", "sort"), _PICK),
+    **dict.fromkeys(("einsum", "bmm", "baddbmm", "bilinear", "dot", "outer"), _PRODUCT),
+    **dict.fromkeys(("gru", "lstm", "rnn_tanh", "rnn_relu"), _RECURRENT),
+    "scaled_dot_product_attention": _PRODUCT,
+    "embedding": "give it one-hot vectors and use linear",
+    **dict.fromkeys(("repeat", "tile", "repeat_interleave"), "use cat, or upsample to the nearest"),
+    **dict.fromkeys(("rand_like", "randn_like", "bernoulli"), "draw numbers in training only"),
 }
 
 
@@ -46,7 +67,8 @@ def lower(net: Attached, example: Tensor) -> Graph:
     net: trained, with quantizers on its input, on weights, and wherever a real number would be
     rounded. example: `(N, ...)`; only the shape of a sample counts. The graph gives, for every
     input, the integers of the float64 network in evaluation mode; its metadata name the recipe and
-    the grids. Raises LoweringError with the module, the op and the remedy.
+    the grids. Raises LoweringError with the module, the op and the remedy; GridError for a scale
+    that training has lost.
     """
     with at("lower"):
         plan = trace(net, example)
@@ -55,7 +77,12 @@ def lower(net: Attached, example: Tensor) -> Graph:
 
 
 def _metadata(net: Attached, plan: Trace) -> dict[str, str]:
-    grids = {s.name: _described(_engaged(s)) for s in plan.sites if _engaged(s)}
+    grids = {}
+    for site in plan.sites:
+        quantizer = _engaged(site)
+        if quantizer is not None:
+            with at(site.name):
+                grids[site.name] = _described(quantizer)
     recipe = dump_recipe(net.recipe).encode()
     return {
         "pareq": version("pareq"),
@@ -70,8 +97,8 @@ def _engaged(site: Site) -> Quantizer | None:
     return quantizer if quantizer is not None and quantizer.engaged else None
 
 
-def _described(quantizer: Quantizer | None) -> dict[str, int | float | list[float]]:
-    if quantizer is None or (isinstance(quantizer, MaxAbs) and not quantizer.step.any()):
+def _described(quantizer: Quantizer) -> dict[str, int | float | list[float]]:
+    if isinstance(quantizer, MaxAbs) and not quantizer.step.any():
         return {}
     grid = quantizer.grid()
     scale = grid.scale if isinstance(grid.scale, float) else grid.scale.ravel().tolist()
@@ -86,6 +113,7 @@ class _Lowering:
         self.builder = Builder()
         self.values: dict[str, Entry] = {}
         self.entered: dict[str, tuple[str, Target]] = {}  # inputs on their grids
+        self.tensors = dict(plan.known)  # what is known, in its own type
         for name, value in plan.known.items():
             self.values[name] = Known(plan.names[name], _reals(value))
         for name, _ in plan.inputs:
@@ -117,6 +145,8 @@ class _Lowering:
             return _item(operands[0], call)
         if all(isinstance(each, Known) for each in operands):
             return self._folded(call)
+        if call.op in _FILLED:
+            return self._filled(call)
         raw = next((each for each in operands if isinstance(each, Raw)), None)
         if raw is not None:
             if call.op in MOVES:
@@ -131,6 +161,8 @@ class _Lowering:
         if call.op not in RULES:
             remedy = _REMEDIES.get(call.op, "use layers that have one, or lower the part before it")
             raise LoweringError(f"{call.op} has no exact integer meaning here; {remedy}")
+        if call.dtype in ("float32", "float16", "bfloat16") and call.op not in _CASTS:
+            raise LoweringError(f"computes in {call.dtype}; leave the number format to pareq")
         result = RULES[call.op](Scope(self.builder, call, values, self.plan.batch))
         parts = result if isinstance(result, tuple) else (result,)
         for part, shape in zip(parts, call.shapes, strict=False):
@@ -150,6 +182,7 @@ class _Lowering:
             raise LoweringError(f"is a constant that torch cannot evaluate ({line})") from error
         if not isinstance(result, Tensor):
             raise LoweringError("gives several constants, expected one tensor")
+        self.tensors[call.name] = result
         operands = [self.values[name] for name in _names(call)]
         value = _reals(result)
         grid = operands[0].grid if len(operands) == 1 and isinstance(operands[0], Known) else None
@@ -157,10 +190,19 @@ class _Lowering:
         name = operands[0].name if kept and isinstance(operands[0], Known) else call.name
         return Known(name, value, grid if kept else None)
 
+    def _filled(self, call: Call) -> Known:
+        """A constant in the shape of a tensor; samples are as many as in the trace."""
+        number = _FILLED[call.op]
+        given = call.arguments.get("fill_value") if number is None else number
+        if not isinstance(given, int | float):
+            raise LoweringError(f"fill_value is {given!r}, expected a number")
+        value = torch.full(call.shapes[0], given, dtype=getattr(torch, call.dtype))
+        self.tensors[call.name] = value
+        return Known(call.name, _reals(value))
+
     def _tensor(self, argument: object) -> object:
         if isinstance(argument, Ref):
-            held = self.values[argument.name]
-            return torch.from_numpy(held.value.copy()) if isinstance(held, Known) else None
+            return self.tensors[argument.name]
         if isinstance(argument, tuple):
             return [self._tensor(each) for each in argument]
         return argument
@@ -171,10 +213,9 @@ class _Lowering:
         if isinstance(operand, Known):
             value = self.plan.values[number if isinstance(number, int) else 0]
             if value is not None:
+                self.tensors[call.name] = value
                 return _weight(site, _reals(value))
         target = _target(site)
-        if target is None:
-            return operand
         if isinstance(operand, Raw):
             return self._enter(operand, target, call)
         if not isinstance(operand, Term):
@@ -222,7 +263,7 @@ class _Lowering:
             if not isinstance(entry, Term):
                 raise LoweringError("does not depend on the input; return something that does")
             try:
-                return settle(self.builder, entry)
+                return settle(self.builder, entry, last=True)
             except (GraphError, GridError) as error:
                 raise LoweringError(error.fact, where=error.where) from error
 
@@ -277,16 +318,10 @@ def _weight(site: Site, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     return Known(name, value, grid)
 
 
-def _target(site: Site) -> Target | None:
-    """The grid that a site puts an activation on; None when no operator changes it."""
-    others = [o for o in site.operators if o.engaged and not isinstance(o, Quantizer)]
-    changed = [o for o in others if type(o).forward is not Operator.forward]
-    if changed:
-        raise LoweringError(f"{changed[0].name} changes an activation; it works on weights only")
-    quantizer = _engaged(site)
-    if quantizer is None:
-        return None
-    if isinstance(quantizer, MaxAbs):
+def _target(site: Site) -> Target:
+    """The grid that a site puts an activation on."""
+    quantizer = site.quantizer
+    if quantizer is None or isinstance(quantizer, MaxAbs):
         raise LoweringError(
             "max_abs measures each batch anew, so it has no grid; use learned_scale or fixed_point"
         )

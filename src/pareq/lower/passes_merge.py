@@ -106,7 +106,7 @@ def _replaced(
         while name in taken:
             number += 1
             name = f"{second.name}.{part}.{number}"
-        shaped = data.reshape(*sizes, *data.shape[1:])
+        shaped = data.reshape((*sizes, *data.shape[1:]))
         made.append(Constant(name, shaped, Grid(int(data.min()), int(data.max()))))
         return name
 

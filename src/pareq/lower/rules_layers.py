@@ -1,9 +1,13 @@
 """Layers with weights: sums of products, whose bias is exact or the next real step."""
 
+import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from pareq.errors import LoweringError
 from pareq.ir.attributes import Attribute, Attributes
@@ -28,6 +32,10 @@ def _linear(scope: Scope) -> Term:
 @rule("matmul", "mm")
 def _matmul(scope: Scope) -> Term:
     other = "other" if "other" in scope.call.arguments else "mat2"
+    if isinstance(scope.entry("self"), Known):
+        raise LoweringError("multiplies from the left; transpose, and use linear")
+    if isinstance(scope.entry(other), Term):
+        raise LoweringError("multiplies two tensors; use linear, whose weight is a constant")
     x, weight = scope.exact("self"), _turned(_weight(scope, other))
     return _layer(scope, ("dense", x), weight, None, {})
 
@@ -69,6 +77,34 @@ def _conv_transpose(scope: Scope) -> Term:
         "fill": scope.value(x).grid.zero,
     }
     return _layer(scope, ("conv_transpose", x), weight, scope.known("bias"), attributes)
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+def _upsample(scope: Scope) -> Term:
+    """Each value becomes a block of equal ones: a transposed convolution with ones."""
+    x = scope.exact("input")
+    channels, *sizes = scope.value(x).shape
+    factors = tuple(n // m for n, m in zip(scope.shape[1:], sizes, strict=True))
+    places = np.arange(math.prod(sizes), dtype=np.float64).reshape(1, 1, *sizes)
+    blocks = places
+    for axis, factor in enumerate(factors):
+        blocks = blocks.repeat(factor, axis=axis + 2)
+    others = list(scope.call.arguments.values())[1:]
+    chosen = cast(Tensor, scope.call.function(torch.from_numpy(places), *others)).numpy()
+    if not np.array_equal(blocks, chosen):
+        raise LoweringError(
+            f"{tuple(sizes)} to {scope.shape[1:]} repeats unevenly; double the size"
+        )
+    rank = len(sizes)
+    weight = Known(f"{scope.label}.ones", np.ones((channels, 1, *factors)), Grid(0, 1))
+    attributes: dict[str, Attribute] = {
+        "stride": factors,
+        "padding": (0,) * (2 * rank),
+        "dilation": (1,) * rank,
+        "groups": channels,
+        "fill": scope.value(x).grid.zero,
+    }
+    return _layer(scope, ("conv_transpose", x), weight, None, attributes)
 
 
 @rule("batch_norm", "_native_batch_norm_legit_no_training")

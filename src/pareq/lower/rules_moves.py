@@ -20,19 +20,50 @@ Reals = npt.NDArray[np.float64]
 
 @rule(
     *("dropout", "feature_dropout", "alpha_dropout", "clone", "detach", "alias", "contiguous"),
-    *("lift_fresh_copy", "to", "_to_copy", "expand_as", "type_as"),
+    *("lift_fresh_copy", "expand_as"),
     moves=True,
 )
-def _identity(scope: Scope) -> Entry:
+def _identity(scope: Scope) -> Term:
     """What changes nothing in evaluation mode."""
     if scope.call.arguments.get("train"):
         raise LoweringError("drops values while it evaluates; use dropout in training only")
-    found = scope.entry(next(iter(scope.call.arguments)))
-    if not isinstance(found, Term):
-        raise LoweringError("does not depend on the input, which this op needs")
-    if scope.call.integers and scope.call.op in ("to", "_to_copy", "type_as"):
-        raise LoweringError("cuts reals to integers; use a quantizer")
-    return found
+    return scope.term(next(iter(scope.call.arguments)))
+
+
+@rule("to", "_to_copy", "type_as")
+def _cast(scope: Scope) -> Term:
+    """Another type, where it holds every value."""
+    term, dtype = scope.term("self"), scope.call.dtype
+    if dtype == "float64":
+        return term
+    x = settle(scope.builder, term)
+    scale, limits = scope.value(x).grid.scale, scope.builder.range(x).limits
+    if dtype.startswith("float") or dtype == "bfloat16":
+        if not _fits(scale, max(map(abs, limits)), dtype):
+            raise LoweringError(f"rounds to {dtype}; leave the number format to pareq")
+    elif not np.array_equal(scale, np.ones_like(scale)) or dtype == "bool":
+        raise LoweringError(f"cuts reals to {dtype}; use a quantizer")
+    elif limits[0] < np.iinfo(dtype).min or limits[1] > np.iinfo(dtype).max:
+        raise LoweringError(f"{dtype} does not hold {limits[0]}..{limits[1]}; use int64")
+    return Term(x)
+
+
+_FORMATS = {"float32": (24, -149, 128), "float16": (11, -24, 16), "bfloat16": (8, -133, 128)}
+
+
+def _fits(scale: float | Reals, largest: int, dtype: str) -> bool:
+    """Whether a float format holds all n * scale; it has bits, a last and a first place."""
+    if not isinstance(scale, float) or dtype not in _FORMATS:
+        return False
+    bits, last, first = _FORMATS[dtype]
+    step, shift = scale.as_integer_ratio()
+    place = (step & -step).bit_length() - shift.bit_length()
+    odd = step // (step & -step)
+    return (
+        (odd * largest).bit_length() <= bits
+        and place >= last
+        and odd * largest * 2.0**place < 2.0**first
+    )
 
 
 @rule(
@@ -52,30 +83,63 @@ def _reshape(scope: Scope) -> Term:
     return _moved(scope, x, "reshape", {"shape": scope.shape})
 
 
-@rule("permute", "transpose", "t", "swapaxes", "movedim", moves=True)
+@rule("permute", "transpose", "t", "swapaxes", "movedim", "mT", "numpy_T", moves=True)
 def _permute(scope: Scope) -> Term:
     x = scope.term("self")
-    rank = len(scope.value(x.name).shape)
-    order = list(range(rank + 1))
-    if scope.call.op == "permute":
-        order = [n % (rank + 1) for n in scope.wholes("dims", rank + 1)]
-    else:
-        names = ("dim0", "dim1") if "dim0" in scope.call.arguments else ("axis0", "axis1")
-        if names[0] not in scope.call.arguments:
-            raise LoweringError("moves the samples of a batch; use permute and keep axis 0")
-        a, b = (scope.whole(name) % (rank + 1) for name in names)
-        order[a], order[b] = b, a
+    order = _order(scope, len(scope.value(x.name).shape) + 1)
     if order[0] != 0:
         raise LoweringError("moves the samples of a batch; let axis 0 stay the batch")
     return _moved(scope, x, "permute", {"axes": tuple(n - 1 for n in order[1:])})
 
 
-@rule("slice", moves=True)
+def _order(scope: Scope, rank: int) -> list[int]:
+    """Where each axis of the result comes from, the batch axis included."""
+    given, order = scope.call.arguments, list(range(rank))
+    if "dims" in given:
+        return [n % rank for n in scope.wholes("dims", rank)]
+    if "source" in given:
+        pairs = zip(scope.wholes("source", 1), scope.wholes("destination", 1), strict=True)
+        to = {destination % rank: source % rank for source, destination in pairs}
+        rest = iter(n for n in order if n not in to.values())
+        return [to[n] if n in to else next(rest) for n in order]
+    if "dim0" in given or "axis0" in given:
+        names = ("dim0", "dim1") if "dim0" in given else ("axis0", "axis1")
+        a, b = (scope.whole(name) % rank for name in names)
+    else:
+        a, b = (rank - 2, rank - 1) if scope.call.op == "mT" else (0, rank - 1)
+    order[a], order[b] = order[b], order[a]
+    return order
+
+
+@rule("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", moves=True)
+def _shuffle(scope: Scope) -> Term:
+    """Channels to places, places to channels, channels among themselves."""
+    x = scope.term("self")
+    channels, *sizes = scope.value(x.name).shape
+    if scope.call.op == "channel_shuffle":
+        groups = scope.whole("groups")
+        split, axes = (groups, channels // groups, *sizes), (1, 0, *range(2, len(sizes) + 2))
+    elif scope.call.op == "pixel_shuffle":
+        n = scope.whole("upscale_factor")
+        split, axes = (channels // n**2, n, n, *sizes), (0, 3, 1, 4, 2)
+    else:
+        n = scope.whole("downscale_factor")
+        split, axes = (channels, sizes[0] // n, n, sizes[1] // n, n), (0, 2, 4, 1, 3)
+    x = _moved(scope, x, "reshape", {"shape": split})
+    x = _moved(scope, x, "permute", {"axes": axes})
+    return _moved(scope, x, "reshape", {"shape": scope.shape})
+
+
+@rule("slice", "narrow", moves=True)
 def _slice(scope: Scope) -> Term:
     x = scope.term("self")
     size = scope.value(x.name).shape
     axis, dim = 0, scope.whole("dim")
-    begin, end, step = scope.real("start", 0), scope.real("end", np.inf), scope.whole("step")
+    begin = scope.real("start", 0)
+    if scope.call.op == "narrow":
+        end, step = begin + scope.whole("length"), 1
+    else:
+        end, step = scope.real("end", np.inf), scope.whole("step")
     if dim % (len(size) + 1) == 0:
         if begin == 0 and end >= scope.batch and step == 1:
             return x
@@ -114,7 +178,7 @@ def _split(scope: Scope) -> Entry:
 @rule("pad", "constant_pad_nd")
 def _pad(scope: Scope) -> Term:
     if scope.call.arguments.get("mode", "constant") != "constant":
-        raise LoweringError("pads with values of the tensor; pad with a constant")
+        raise LoweringError("pads with values of the tensor; pad with zeros")
     x = scope.exact("self")
     value = scope.value(x)
     fill = multiples(np.asarray(scope.real("value", 0.0)), value.grid.scale)
@@ -139,16 +203,17 @@ def _pad(scope: Scope) -> Term:
     return Term(scope.op("pad", (x,), {"before": tuple(low), "after": tuple(high), "fill": whole}))
 
 
-@rule("cat", "concat", "stack")
+@rule("cat", "concat", "stack", "hstack")
 def _concat(scope: Scope) -> Term:
     given = scope.call.arguments["tensors"]
     refs = given if isinstance(given, tuple) else ()
-    axis = scope.axis_of(scope.whole("dim"), len(scope.shape))
+    dim = 1 if scope.call.op == "hstack" else scope.whole("dim")
+    axis = scope.axis_of(dim, len(scope.shape))
     names = []
     for ref in refs:
         entry = scope.values[ref.name]
         if not isinstance(entry, Term):
-            raise LoweringError("joins a constant, or several results; join tensors")
+            raise LoweringError("joins a constant; pad with it instead, or add it to a layer")
         name = settle(scope.builder, entry)
         if scope.call.op == "stack":
             held = scope.value(name).shape

@@ -8,6 +8,8 @@ from pareq.errors import LoweringError
 from pareq.ir.attributes import Attribute
 from pareq.lower.curve import Term
 from pareq.lower.rules import Entry, Scope, rule
+from pareq.lower.rules_steps import bounded
+from pareq.lower.settle import settle
 
 __all__: list[str] = []
 
@@ -75,37 +77,76 @@ def _reduce(scope: Scope) -> Term:
     if not isinstance(scale, float):
         kept = tuple(slice(0, 1) if i in axes else slice(None) for i in range(len(value.shape)))
         scale = np.broadcast_to(scale, value.shape)[kept]
-    name = scope.op("sum", (x,), {"axes": axes}, scale=scale)
-    if scope.value(name).shape != scope.shape:
-        name = scope.op("reshape", (name,), {"shape": scope.shape})
+    name = _shaped(scope, scope.op("sum", (x,), {"axes": axes}, scale=scale)).name
     count = math.prod(value.shape[i] for i in axes)
     return _over(scope, name, count if scope.call.op == "mean" else 1)
 
 
-@rule("argmax")
-def _argmax(scope: Scope) -> Term:
-    dim = scope.call.arguments["dim"]
-    if dim is None:
+@rule("amax", "amin", "max", "min")
+def _extreme(scope: Scope) -> Entry:
+    """The largest or smallest along some axes; of max and min also where, the first of equals."""
+    if "other" in scope.call.arguments:
+        return bounded(scope)
+    given = scope.call.arguments.get("dim")
+    dims = (given,) if isinstance(given, int) else given
+    if not isinstance(dims, tuple) or not dims:
         raise LoweringError("mixes the samples of a batch; name the dimension")
-    name = _top(scope, 1)
-    if scope.value(name).shape != scope.shape:
-        name = scope.op("reshape", (name,), {"shape": scope.shape})
-    return Term(name)
+    smallest = scope.call.op in ("amin", "min")
+    x = _turned(scope, smallest)
+    axes = tuple(scope.axis_of(int(str(d)), len(scope.value(x).shape)) for d in dims)
+    _uniform(scope, x, axes)
+    largest = _shaped(scope, _largest(scope, x, axes))
+    values = largest.then(scope.step("multiply", -1.0)) if smallest else largest
+    if scope.call.op in ("amax", "amin"):
+        return values
+    return values, _shaped(scope, _top(scope, x, 1))
+
+
+def _largest(scope: Scope, x: str, axes: tuple[int, ...]) -> str:
+    """A max pool with one window over the axes that fall."""
+    shape = scope.value(x).shape
+    kept = tuple(i for i in range(len(shape)) if i not in axes)
+    order = (*kept, *axes)
+    if order != tuple(range(len(shape))):
+        x = scope.op("permute", (x,), {"axes": order})
+    rows, size = math.prod(shape[i] for i in kept), math.prod(shape[i] for i in axes)
+    x = scope.op("reshape", (x,), {"shape": (rows, size)})
+    window: dict[str, Attribute] = {"kernel": (size,), "stride": (size,)}
+    return scope.op("max_pool", (x,), {**window, "padding": (0, 0), "dilation": (1,)})
+
+
+@rule("argmax", "argmin")
+def _argmax(scope: Scope) -> Term:
+    """The first of equals, as torch gives it."""
+    if scope.call.arguments["dim"] is None:
+        raise LoweringError("mixes the samples of a batch; name the dimension")
+    return _shaped(scope, _top(scope, _turned(scope, scope.call.op == "argmin"), 1))
 
 
 @rule("topk")
 def _topk(scope: Scope) -> Entry:
     """Indices only; of equal values the first comes first, where torch promises no order."""
-    if not scope.call.arguments["largest"]:
-        raise LoweringError("takes the smallest; negate and take the largest")
-    return None, Term(_top(scope, scope.whole("k")))
+    x = _turned(scope, not scope.call.arguments["largest"])
+    return None, Term(_top(scope, x, scope.whole("k")))
 
 
-def _top(scope: Scope, k: int) -> str:
-    x = scope.exact("self")
+def _turned(scope: Scope, negated: bool) -> str:
+    """The operand as integers, with its sign turned where the smallest is wanted."""
+    term = scope.term("self")
+    return settle(scope.builder, term.then(scope.step("multiply", -1.0)) if negated else term)
+
+
+def _top(scope: Scope, x: str, k: int) -> str:
     axis = scope.axis("dim")
     _uniform(scope, x, (axis,))
     return scope.op("top_k", (x,), {"axis": axis, "k": k}, scale=1.0)
+
+
+def _shaped(scope: Scope, name: str) -> Term:
+    """In the shape of the result."""
+    if scope.value(name).shape != scope.shape:
+        name = scope.op("reshape", (name,), {"shape": scope.shape})
+    return Term(name)
 
 
 def _uniform(scope: Scope, x: str, axes: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from pareq.lower.curve import Known, Step, Term
 from pareq.lower.rules import Scope, rule
 from pareq.lower.settle import settle, unify
 
-__all__: list[str] = []
+__all__ = ["bounded"]
 
 Reals = npt.NDArray[np.float64]
 
@@ -41,6 +41,36 @@ def _clamp(scope: Scope) -> Term:
     high = scope.known("max") if "max" in given else None
     ends = (-np.inf if low is None else low.value, np.inf if high is None else high.value)
     return scope.term("self").then(scope.step("clamp", *ends))
+
+
+@rule("maximum", "minimum")
+def bounded(scope: Scope) -> Term:
+    """The larger or smaller of a tensor and a constant."""
+    a, b = scope.entry("self"), scope.entry("other")
+    if isinstance(a, Term) and isinstance(b, Term):
+        raise LoweringError("compares two tensors; a clamp at a constant has integers")
+    left, right = ("self", "other") if isinstance(a, Term) else ("other", "self")
+    term = scope.term(left)
+    bound = _beside(scope, right, term)
+    ends = (bound, np.inf) if scope.call.op in ("maximum", "max") else (-np.inf, bound)
+    return term.then(scope.step("clamp", *ends))
+
+
+@rule("where", "masked_fill")
+def _fill(scope: Scope) -> Term:
+    """A mask that is a constant: other places hold constants too."""
+    if scope.call.op == "masked_fill":
+        term = scope.term("self")
+        places, value = _beside(scope, "mask", term), _beside(scope, "value", term)
+        return term.then(scope.step("fill", places, value))
+    a, b = scope.entry("self"), scope.entry("other")
+    if isinstance(a, Term) and isinstance(b, Term):
+        raise LoweringError("picks from two tensors; multiply each by its mask and add them")
+    name, other = ("self", "other") if isinstance(a, Term) else ("other", "self")
+    term = scope.term(name)
+    chosen = _beside(scope, "condition", term) != 0
+    places = ~chosen if name == "self" else chosen
+    return term.then(scope.step("fill", places, _beside(scope, other, term)))
 
 
 @rule("leaky_relu")
@@ -114,15 +144,18 @@ def _beside(scope: Scope, name: str, term: Term) -> Reals:
         value = value[0]
     if value.ndim > len(shape) or np.broadcast_shapes(value.shape, shape) != shape:
         raise LoweringError(
-            f"the constant is {known.value.shape}, expected one that broadcasts to {shape}"
+            f"the constant is {known.value.shape}, expected one that broadcasts to {shape}; "
+            "repeat the tensor with cat first"
         )
     return value
 
 
 @rule(
     *("sigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "hardsigmoid"),
-    *("hardswish", "exp", "expm1", "log1p", "abs", "square", "sqrt", "pow", "erf", "sin", "cos"),
-    *("hardshrink", "softshrink", "log_sigmoid", "sign"),
+    *("hardswish", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "abs", "square"),
+    *("sqrt", "rsqrt", "reciprocal", "pow", "erf", "sin", "cos", "tan", "atan", "asinh", "sinh"),
+    *("cosh", "hardshrink", "softshrink", "log_sigmoid", "sign", "sgn", "threshold", "remainder"),
+    *("floor", "ceil", "round", "trunc", "frac"),
 )
 def _function(scope: Scope) -> Term:
     """Any function of one number, evaluated by torch in float64; it becomes a table."""

@@ -5,7 +5,9 @@ rounding. `settle` takes them; a step that would round is an error that says whe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +22,23 @@ __all__ = ["affine", "exact_grid", "multiples", "settle", "unify"]
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _MOST_SHIFT = 16  # bits that an exact add may put behind the point
+_MOST_ENTRIES = 2**16  # of a table
+_MANTISSA = 53  # bits of a float64
 
 
-def settle(builder: Builder, term: Term) -> str:
-    """The value with all its steps taken, as integers. Raises LoweringError when one rounds."""
+def settle(builder: Builder, term: Term, *, last: bool = False) -> str:
+    """The value with all its steps taken, as integers. Raises LoweringError when one rounds.
+
+    last: nothing computes with it any more, so that its reals may be rounded to float64.
+    """
     name = term.name
     for place, step in enumerate(term.steps):
         taken = _TAKE[step.kind](builder, name, step)
+        if taken is not None and step.kind in ("multiply", "divide") and not last:
+            taken = taken if _is_float64(builder, name, taken, step) else None
         if taken is None:
             raise LoweringError(_remedy(step, term.steps[place + 1 :]))
         name = taken
@@ -89,9 +99,7 @@ def affine(
     """The integers x * multiplier + offset, said to be on another scale."""
     value, reach = builder.value(x), builder.range(x)
     rank = len(value.shape)
-    multiplier, offset = (
-        np.asarray(n).reshape((1,) * (rank - np.ndim(n)) + np.shape(n)) for n in numbers
-    )
+    multiplier, offset = (_ranked(np.asarray(n), rank) for n in numbers)
     ends = np.stack([reach.lo * multiplier + offset, reach.hi * multiplier + offset])
     bounds = {"lo": int(ends.min()), "hi": int(ends.max()), "even": 0}
     parts = zip(
@@ -105,6 +113,12 @@ def affine(
     return builder.op(
         "requantize", (x, *inputs), bounds, name=label[0], origin=label[1], scale=shaped
     )
+
+
+def _ranked(array: npt.NDArray[Scalar], rank: int) -> npt.NDArray[Scalar]:
+    """With leading axes of size 1, so that there are `rank` of them."""
+    kept = array.shape[max(array.ndim - rank, 0) :]
+    return array.reshape((1,) * (rank - len(kept)) + kept)
 
 
 def unify(builder: Builder, names: list[str], label: tuple[str, str]) -> list[str]:
@@ -140,11 +154,34 @@ def _rescale(builder: Builder, x: str, step: Step) -> str | None:
     scale, factor = builder.value(x).grid.scale, np.abs(step.numbers[0])
     if step.kind == "divide" and not factor.all():
         return None
+    if step.kind == "multiply" and np.isin(step.numbers[0], (0.0, 1.0)).all():
+        return _fill(builder, x, replace(step, numbers=(1.0 - factor, np.zeros(()))))
     whole = np.where(factor == 0, 1.0, factor)
     new = scale * whole if step.kind == "multiply" else scale / whole
     sign = np.sign(step.numbers[0]).astype(np.int64)
     nothing = np.zeros(1, dtype=np.int64)
     return affine(builder, x, (sign, nothing), new, (step.path or x, step.path))
+
+
+def _is_float64(builder: Builder, x: str, y: str, step: Step) -> bool:
+    """Whether a product or quotient is the same in float64 as in real numbers.
+
+    A third is not: float64 rounds it, and what is then computed with it may miss a tie.
+    """
+    before, after = (np.asarray(builder.value(name).grid.scale) for name in (x, y))
+    factor = np.abs(step.numbers[0])
+    largest = max(map(abs, builder.range(x).limits))
+    rows = np.stack([each.ravel() for each in np.broadcast_arrays(before, after, factor)])
+    for old, new, by in np.unique(rows, axis=1).T.tolist():
+        if by in (0.0, 1.0):
+            continue
+        a, b, c = Fraction(old), Fraction(new), Fraction(by)
+        if b != (a * c if step.kind == "multiply" else a / c):
+            return False
+        odd = b.numerator // (b.numerator & -b.numerator)
+        if (odd * largest).bit_length() > _MANTISSA:
+            return False
+    return True
 
 
 def _clamp(builder: Builder, x: str, step: Step) -> str | None:
@@ -170,6 +207,8 @@ def _leaky(builder: Builder, x: str, step: Step) -> str | None:
     slopes = np.unique(step.numbers[0])
     if len(slopes) != 1:
         return None
+    if slopes[0] == 0.0:
+        return _clamp(builder, x, replace(step, numbers=(slopes[0], np.asarray(np.inf))))
     mantissa, exponent = np.frexp(slopes[0])
     if mantissa != 0.5 or exponent > 1:
         return None
@@ -178,8 +217,40 @@ def _leaky(builder: Builder, x: str, step: Step) -> str | None:
     )
 
 
-def _function(builder: Builder, x: str, step: Step) -> None:
-    return None
+def _fill(builder: Builder, x: str, step: Step) -> str | None:
+    """A mask where one integer stands in the empty places, else an affine map of each place."""
+    value = builder.value(x)
+    places, real = np.broadcast_arrays(step.numbers[0] != 0, step.numbers[1])
+    if not places.any():
+        return x
+    found = multiples(np.where(places, real, 0.0), value.grid.scale)
+    if found is None:
+        return None
+    fill, shift = found
+    label = (step.path or x, step.path)
+    kept = _ranked((~places).astype(np.int64), len(value.shape))
+    several = np.unique(fill[np.broadcast_to(places, fill.shape)])
+    if shift or len(several) > 1:
+        finer = np.asarray(value.grid.scale) / 2.0**shift
+        return affine(builder, x, (kept << shift, fill), finer, label)
+    keep = builder.constant(f"{label[0]}.keep", kept)
+    return builder.op("mask", (x, keep), {"fill": int(several[0])}, name=label[0], origin=label[1])
+
+
+def _function(builder: Builder, x: str, step: Step) -> str | None:
+    """A table, where every result is a multiple of the scale or of a part of it."""
+    grid, (low, high) = builder.value(x).grid, builder.range(x).limits
+    if step.function is None or not isinstance(grid.scale, float) or high - low >= _MOST_ENTRIES:
+        return None
+    found = multiples(step.function(grid.dequantize(np.arange(low, high + 1))), grid.scale)
+    if found is None:
+        return None
+    entries, shift = found
+    label = step.path or x
+    rank = len(builder.value(x).shape)
+    table = builder.constant(f"{label}.table", entries.reshape((1,) * rank + (-1,)))
+    scale, first = grid.scale / 2.0**shift, {"first": low}
+    return builder.op("table", (x, table), first, name=label, origin=step.path, scale=scale)
 
 
 _TAKE: dict[str, Callable[[Builder, str, Step], str | None]] = {
@@ -188,5 +259,6 @@ _TAKE: dict[str, Callable[[Builder, str, Step], str | None]] = {
     "divide": _rescale,
     "clamp": _clamp,
     "leaky": _leaky,
+    "fill": _fill,
     "function": _function,
 }

@@ -1,7 +1,8 @@
 """What a network computes, as a list of calls: one trace by torch.export.
 
-Each site shows as one call `site` with its number; weights, masks and statistics are tensors that
-are known. Only this file knows torch.export.
+Each quantizer shows as one call `site` with the number of its site; other operators on activations
+show as the ops they are made of. Weights, masks and statistics are tensors that are known. Only
+this file knows torch.export.
 """
 
 import copy
@@ -16,6 +17,7 @@ from torch.fx import Node
 
 from pareq.attach.attach import Attached, Site
 from pareq.errors import LoweringError, PareqError
+from pareq.operators.base import Quantizer
 
 __all__ = ["Call", "Ref", "Trace", "trace"]
 
@@ -35,8 +37,8 @@ class Call:
 
     op: the name of the ATen op ("conv2d"), "site", or "getitem". arguments: by the names of the
     op's schema, with defaults, a Ref for each tensor. path: of the module in whose forward it is.
-    shapes: of its results, with the batch axis. integers: whether its first result is of an integer
-    type. function: evaluates it on tensors, in the order of arguments.
+    shapes: of its results, with the batch axis. dtype: of the first one, such as "float64".
+    function: evaluates it on tensors, in the order of arguments.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Call:
     arguments: dict[str, object]
     path: str
     shapes: tuple[tuple[int, ...], ...]
-    integers: bool
+    dtype: str
     function: Callable[..., object]
 
 
@@ -78,14 +80,23 @@ def _(x: Tensor, number: int) -> Tensor:
 
 
 class _Mark:
-    """Takes the place of the operators of a weight."""
+    """Takes the place of the operators of a weight, or of the quantizer of an activation."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, site: Site, number: int) -> None:
+        self.site, self.number = site, number
 
     def forward(self, x: Tensor) -> Tensor:
         """The call that is seen in the trace."""
         return cast(Tensor, torch.ops.pareq.site(x, self.number))
+
+    def activation(self, x: Tensor, *, training: bool) -> Tensor:
+        """All operators of an activation, of which the trace sees the quantizer as one call."""
+        for operator in self.site.operators:
+            if isinstance(operator, Quantizer) and operator.engaged:
+                x = self.forward(x)
+            elif operator.engaged:
+                x = operator.forward(x)
+        return x
 
 
 def trace(net: Attached, example: Tensor) -> Trace:
@@ -112,14 +123,14 @@ def trace(net: Attached, example: Tensor) -> Trace:
 
 def _mark(site: Site, number: int) -> None:
     """Let a site appear as one call."""
-    chain, mark = site.chain, _Mark(number)
+    chain, mark = site.chain, _Mark(site, number)
     if not chain.engaged:
         chain.live = False
     elif site.kind in ("weight", "bias"):
         chain.engaged = (mark,)  # type: ignore[assignment]
     else:
         chain.live = True
-        chain.activation = lambda x, *, training: mark.forward(x)  # type: ignore[method-assign]
+        chain.activation = mark.activation  # type: ignore[method-assign]
 
 
 def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -132,10 +143,15 @@ def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         except PareqError:
             raise
         except Exception as error:  # torch.export raises whatever it meets
-            line = str(error).strip().splitlines() or [type(error).__name__]
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            types = any(word in line for word in ("scalar type", "dtype", "Type promoting"))
+            remedy = (
+                "keep constants in buffers, which take the type of the network"
+                if types
+                else "write its forward without branches that depend on values"
+            )
             raise LoweringError(
-                f"torch.export cannot follow the network ({line[0]}); "
-                "write its forward without branches that depend on values"
+                f"torch.export cannot follow the network ({line}); {remedy}"
             ) from error
     return program
 
@@ -176,13 +192,13 @@ def _call(node: Node) -> Call:
     results = seen if isinstance(seen, tuple | list) else (seen,)
     tensors = [each for each in results if isinstance(each, Tensor)]
     shapes = tuple(tuple(each.shape) for each in tensors)
-    whole = bool(tensors) and not tensors[0].is_floating_point()
+    dtype = str(tensors[0].dtype).removeprefix("torch.") if tensors else ""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         op = getattr(target, "__name__", str(target))
         arguments = {str(i): _argument(each) for i, each in enumerate(node.args)}
         getter = cast(Callable[..., object], target)
-        return Call(node.name, op, arguments, path, shapes, whole, getter)
+        return Call(node.name, op, arguments, path, shapes, dtype, getter)
     schema = target._schema
     arguments = {}
     for place, each in enumerate(schema.arguments):
@@ -196,7 +212,7 @@ def _call(node: Node) -> Call:
         return target(*given[:loose], **dict(zip(names, given[loose:], strict=True)))
 
     op = schema.name.removeprefix("aten::").removeprefix("pareq::")
-    return Call(node.name, op, arguments, path, shapes, whole, function)
+    return Call(node.name, op, arguments, path, shapes, dtype, function)
 
 
 def _argument(value: object) -> object:
