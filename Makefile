@@ -9,10 +9,12 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 help:  ## Say what there is (this list)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.demo  ## Train, prune and quantize the jet tagger, then write its report
+demo: .venv/.demo  ## Train, prune and quantize the jet tagger, build it in C, write its report
+	@$(CC) --version > /dev/null 2>&1 || scripts/system gcc=gcc,libc6-dev
 	@$(BIN)/pareq demo
 
 test:  ## Run every test, slow ones too, with coverage
+	@scripts/system gcc=gcc,libc6-dev chromium
 	@scripts/test all
 
 quick:  ## Run the default tests: no slow ones, no coverage
@@ -42,7 +44,7 @@ env: .venv/.dev  ## Set up .venv with every tool and extra that the tests use
 	@touch $@
 
 .venv/.demo: .venv/.base pyproject.toml
-	@$(INSTALL) --editable '.[tasks,report]'
+	@$(INSTALL) --editable '.[tasks,report,onnx]'
 	@touch $@
 
 .venv/.dev: .venv/.base pyproject.toml

@@ -46,7 +46,7 @@ COMMANDS = {
     " training.epochs=50 or rule.1.op.bits=4",
     "show qap --set training.epoch=3": "training.epoch=3: training: unknown key 'epoch'; did you"
     " mean 'epochs'?",
-    "show qap --set rule.9.op.bits=3": "rule.9.op.bits=3: no rule 9; the recipe has 3 (the first"
+    "show qap --set rule.9.op.bits=3": "rule.9.op.bits=3: no rule 9; the recipe has 5 (the first"
     " is rule.1)",
     "show qap --set train.epochs=3": "train.epochs=3: no key 'train.epochs' in a recipe; write"
     " training.FIELD or rule.NUMBER.op.FIELD",

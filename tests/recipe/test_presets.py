@@ -9,14 +9,22 @@ from pareq.pruners import L1, Prune
 from pareq.quantizers import LearnedScale, MaxAbs
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.presets import find_recipe, presets
-from pareq.tasks import Digits, Jets
+from pareq.tasks import Cifar10, Digits, Jets, SuperResolution
 
-NAMES = ("float", "pruned", "qap", "qap-paper", "qap-reversed", "quantized")
+NAMES = ("float", "interleaved", "joint", "joint-pq", "joint-qp")
+NAMES += ("pruned", "qap", "qap-paper", "qap-reversed", "quantized")
+IMAGES = {
+    "cifar10-joint": (Cifar10(width=2), Cifar10(network="mobilenet_v2")),
+    **dict.fromkeys(
+        ("mobilenet-pq", "mobilenet-q", "mobilenet-qp"), (Cifar10(network="mobilenet_v2"),)
+    ),
+    **dict.fromkeys(("espcn-joint", "espcn-pq", "espcn-q", "espcn-qp"), (SuperResolution(),)),
+}
 
 
-def test_there_are_six_and_each_says_what_it_is():
+def test_each_says_what_it_is():
     """Sorted; the line is the first one of the file."""
-    assert tuple(presets()) == NAMES
+    assert tuple(presets()) == tuple(sorted([*NAMES, *IMAGES]))
     assert all(line.endswith(".") and not line.startswith("#") for line in presets().values())
 
 
@@ -30,6 +38,18 @@ def test_each_fits_the_reference_tasks(name, task):
     net.plan(1000, 10)
     assert net.settled_at < 900  # time is left to train what it has become
     assert bool(net.sites) == (name != "float")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_each_for_images_fits_its_task(name):
+    """It finds its sites, and leaves time to train, if little where it was published so."""
+    recipe = find_recipe(name)
+    assert parse_recipe(dump_recipe(recipe)) == recipe
+    for task in IMAGES[name]:
+        net = attach(task.model(), recipe, example=task.example)
+        net.plan(1000, 10)
+        assert net.sites
+        assert net.settled_at <= 960
 
 
 @pytest.mark.parametrize("name", ["pruned", "qap", "qap-reversed", "qap-paper"])

@@ -6,6 +6,7 @@ import pytest
 
 from pareq.report import report
 from tests.report import browser
+from tests.report.integers import deploy
 from tests.report.runs import VARIANTS, make, study
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,8 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     study(folder, seeds=2, variants=tuple(replace(v, epochs=12, samples=800) for v in VARIANTS))
     long = "a-variant-with-a-very-long-name-that-has-no-space-in-it-and-goes-on-and-on"
+    deploy(folder / "2-seed1", family="mixed", built=False)
+    deploy(folder / "3-seed1", seed=5)
     names = tuple((f"stages.{i}.a_rather_long_block_name.convolution", 8, 8) for i in range(5))
     make(folder / "long", replace(VARIANTS[3], label=long, bits=4, layers=names))
     make(folder / "open", replace(VARIANTS[2], seed=7), finished=False)

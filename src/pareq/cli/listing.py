@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pareq.backends import BACKENDS
 from pareq.operators.base import OPERATORS
 from pareq.operators.schedule import SCHEDULES
 from pareq.pruners import PATTERNS, SCORES
@@ -123,6 +124,11 @@ def _training() -> Iterator[_Entry]:
     yield "training", _first_line(Training), Training
 
 
+def _backends() -> Iterator[_Entry]:
+    for name, backend in BACKENDS.items():
+        yield name, _first_line(type(backend)), None
+
+
 KINDS: Registry[Callable[[], Iterator[_Entry]]] = Registry("list")
 KINDS.add("tasks", _classes(TASKS))
 KINDS.add("recipes", _recipes)
@@ -132,3 +138,4 @@ KINDS.add("scores", _registered("scores", SCORES))
 KINDS.add("patterns", _registered("patterns", PATTERNS))
 KINDS.add("ranges", _registered("ranges", RANGES))
 KINDS.add("training", _training)
+KINDS.add("backends", _backends)

@@ -12,7 +12,7 @@ from pareq.train.journal import Epoch
 
 __all__ = ["Board", "Counter"]
 
-_LINES = 10  # for each run, where there is no terminal
+_LINES = 10  # for each run or piece of work, where there is no terminal
 
 
 class Board:
@@ -72,12 +72,16 @@ def _figures(epoch: Epoch) -> str:
 
 
 class Counter:
-    """The progress of one piece of work that counts `unit`."""
+    """The progress of one piece of work that counts `unit`.
 
-    def __init__(self, console: Console, unit: str) -> None:
+    lines: at most so many where there is no terminal.
+    """
+
+    def __init__(self, console: Console, unit: str, *, lines: int = _LINES) -> None:
         self._console = console
         self._unit = unit
-        self._tenths = -1
+        self._lines = lines
+        self._part = -1 if lines else 0
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
             BarColumn(),
@@ -104,7 +108,7 @@ class Counter:
         if self._bar is None:
             self._bar = self._progress.add_task("", total=total)
         self._progress.update(self._bar, completed=done, total=total)
-        tenths = 10 * done // max(total, 1)
-        if tenths > self._tenths and not self._console.is_terminal:
-            self._tenths = tenths
+        part = self._lines * done // max(total, 1)
+        if part > self._part and not self._console.is_terminal:
+            self._part = part
             self._console.print(f"{done:,} of {total:,} {self._unit}", highlight=False)

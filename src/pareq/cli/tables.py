@@ -48,6 +48,8 @@ def comparison(folders: Sequence[Path]) -> Table:
 def _rows(section: Section) -> Iterator[tuple[str, Callable[[Variant], str | None]]]:
     """Each figure: its name, and its text for a variant."""
     yield "accuracy, %", lambda v: _percent(v.accuracy, 2)
+    if any(v.integers for v in section.variants):
+        yield "in integers, %", lambda v: _percent(v.integers, 2)
     yield "macro AUC, %", lambda v: _percent(v.auc, 2)
     for index, name in enumerate(section.classes):
         yield f"background {name}, %", lambda v, c=index: _percent(v.background(c), 3)  # type: ignore[misc]

@@ -5,7 +5,7 @@ Cost.rest      what else holds numbers or multiplies; it costs no BOPs here, and
 Cost.totals()  name -> figure, see `Cost.totals`
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -94,6 +94,20 @@ class Cost:
             for i, row in enumerate(self.rows)
         ]
 
+    def __str__(self) -> str:
+        """A line a layer and their sum; BOPs: bops_paper, bytes: of the weights with a bitmap."""
+        head = ("layer", "weights", "not zero", "bits", "BOPs", "EBOPs", "bytes")
+        table: list[tuple[str, ...]] = [head]
+        for row, entry in zip(self.rows, self.layers(), strict=True):
+            bits = f"{row.weight_bits} x {row.input_bits}"
+            table.append((row.path, *_counts(entry, "weights", "nonzero"), bits, *_counts(entry)))
+        totals = self.totals()
+        table.append(("all", *_counts(totals, "weights", "nonzero"), "", *_counts(totals)))
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join([row[0].ljust(wide[0]), *map(str.rjust, row[1:], wide[1:])]) for row in table
+        )
+
     def as_dict(self) -> dict[str, object]:
         """The totals, and below them `layers` and `rest`, as what JSON can hold."""
         return {
@@ -116,6 +130,14 @@ class Cost:
                     raise DataError(f"rest has the keys {', '.join(sorted(entry))}")
                 rest.append(Rest(**entry))  # type: ignore[arg-type]
             return cls(rows, tuple(rest))
+
+
+def _counts(figures: Mapping[str, object], *names: str) -> Iterator[str]:
+    """Figures by name, else operations and bytes, as whole numbers."""
+    for name in names or ("bops_paper", "ebops", "bits_bitmap"):
+        value = figures[name]
+        if isinstance(value, int | float):
+            yield f"{value / 8 if name == 'bits_bitmap' else value:,.0f}"
 
 
 def _tables(data: Mapping[str, object], key: str) -> list[Mapping[str, object]]:

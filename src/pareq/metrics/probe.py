@@ -28,7 +28,9 @@ from torch.overrides import TorchFunctionMode
 from pareq.attach.attach import Attached, Site
 from pareq.attach.chain import Chain
 from pareq.errors import DataError, SiteError, at
+from pareq.ir.graph import Graph
 from pareq.metrics.cost import Cost, Rest
+from pareq.metrics.integers import graph_cost
 from pareq.metrics.layer import FLOAT_BITS, Kind, Layer
 from pareq.metrics.parameters import Found, Parameters, active_quantizer
 
@@ -66,17 +68,21 @@ _PRODUCTS = {
 }
 
 
-def cost(net: Attached | nn.Module, example: Tensor) -> Cost:
-    """The cost per sample of a model, with operators or without, as it is now.
+def cost(net: Attached | nn.Module | Graph, example: Tensor | None = None) -> Cost:
+    """The cost per sample of a model, with operators or without, as it is now; or of a graph.
 
     example: (N, ...), a batch the model takes; its first sample is run in eval mode without
     gradient, and parameters, masks and modes stay as they are. Without an Attached all widths are
-    32 bits.
+    32 bits. A graph needs no example (see `pareq.metrics.integers`).
 
-    Raises DataError for an example without samples, SiteError for a model that carries operators
-    but comes without its Attached.
+    Raises DataError without an example, or for one without samples, SiteError for a model that
+    carries operators but comes without its Attached.
     """
+    if isinstance(net, Graph):
+        return graph_cost(net)
     with at("cost"):
+        if example is None:
+            raise DataError("a model is read off a forward pass; give an example, such as x[:1]")
         model = net.model if isinstance(net, Attached) else net
         sites = net.sites if isinstance(net, Attached) else ()
         if not sites and any(isinstance(m, Chain) for m in model.modules()):

@@ -6,6 +6,7 @@
 | `metrics.jsonl` | no curves | left out; a torn last line is dropped |
 | `result.json` | unfinished: curves only | left out |
 | `weights.safetensors` | no histograms | no histograms |
+| `graph/`, `build/`, `latency.json` | not shown in integers | not shown in integers |
 """
 
 import json
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from pareq.errors import PareqError, ReportError, at
 from pareq.metrics.cost import Cost
 from pareq.metrics.quality import Quality, Roc
+from pareq.report.deployed import Deployed, deployed
 from pareq.report.record import check_types, read_cost, read_quality, read_roc, read_tensors
 from pareq.train.journal import Epoch
 from pareq.train.run import Run, open_run
@@ -41,7 +43,8 @@ class Trained:
 
     variant: equal for runs that differ by their seed only. label: how a person calls it. history:
     each figure of the epochs, (epochs,). quality, rocs, cost: of the test split, once the run is
-    finished. notes: one line each for the reader.
+    finished. deployed: the network in integers, once it was lowered. notes: one line each for the
+    reader.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Trained:
     rocs: tuple[Roc, ...] = ()
     cost: Cost | None = None
     has_weights: bool = False
+    deployed: Deployed | None = None
     notes: tuple[str, ...] = ()
 
     def weights(self) -> Weights:
@@ -145,7 +149,8 @@ def _read(folder: Path) -> Trained:
         state = f"unfinished after epoch {len(run.epochs)}"
         return _note(trained, f"{state}: its curves are drawn, it counts in no mean")
     with at("result.json"):
-        return _with_weights(_with_result(trained, run.result.test, run.result.cost))
+        trained = _with_weights(_with_result(trained, run.result.test, run.result.cost))
+    return _with_integers(trained)
 
 
 def _with_result(
@@ -179,6 +184,15 @@ def _with_weights(trained: Trained) -> Trained:
     except ReportError as error:
         return _note(trained, f"{error}: no histograms")
     return replace(trained, has_weights=True)
+
+
+def _with_integers(trained: Trained) -> Trained:
+    try:
+        return replace(trained, deployed=deployed(trained.folder))
+    except PareqError as error:
+        reason = str(error).removeprefix(f"{trained.folder}: ")
+        reason = reason.replace(f"{trained.folder}{os.sep}", "")
+        return _note(trained, f"{reason}: not shown in integers")
 
 
 def _note(trained: Trained, note: str) -> Trained:

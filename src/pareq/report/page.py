@@ -10,6 +10,7 @@ from pareq.errors import MissingExtra, ReportError, RunError, at
 from pareq.report.collect import Refused, Trained, collect
 from pareq.report.curves import learning, roc, shrinking
 from pareq.report.figure import Figure, Table
+from pareq.report.integers import integers, programs
 from pareq.report.origins import Origin, origins
 from pareq.report.sizes import cost, layers, weights
 from pareq.report.summary import Sentence, Tile, cost_table, summary, tables, tiles
@@ -20,12 +21,15 @@ from pareq.train import durable
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["report"]
+__all__ = ["Chapter", "report", "write_page"]
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """All that the page shows of one task, as plain texts, tables and figures."""
+    """All that the page shows of one task, as plain texts, tables and figures.
+
+    small_print: what the numbers of the tables are, where that is not the usual.
+    """
 
     key: str
     task: str
@@ -37,6 +41,7 @@ class Chapter:
     figures: tuple[Figure, ...]
     cost: Table | None
     origins: tuple[Origin, ...]
+    small_print: str = ""
 
 
 def report(runs: Sequence[Path], out: Path, title: str | None = None) -> Path:
@@ -54,20 +59,39 @@ def report(runs: Sequence[Path], out: Path, title: str | None = None) -> Path:
             raise ReportError("title: is empty; leave it out for one made from the tasks")
         if not runs:
             raise ReportError("no run was given; give the folder of a run, or one that holds runs")
-        template = _template()
+        _template()
         found, refused = collect(runs)
         if not found:
             raise ReportError(_nothing(refused))
         chapters = [_chapter(section) for section in sections(found)]
-        page = template.render(
-            title=title or f"Pruning and quantization of {join(c.task for c in chapters)}",
-            chapters=chapters,
+        write_page(
+            target,
+            title or f"Pruning and quantization of {join(c.task for c in chapters)}",
+            chapters,
+            version=_version(found),
             refused=refused,
             notes=[(run.folder, note) for run in found for note in run.notes],
-            version=_version(found),
         )
-        _write(target, page)
         return target
+
+
+def write_page(
+    target: Path,
+    title: str,
+    chapters: Sequence[Chapter],
+    *,
+    version: str,
+    refused: Sequence[Refused] = (),
+    notes: Sequence[tuple[Path, str]] = (),
+) -> None:
+    """Write chapters as one HTML file, in one piece; notes: what is incomplete, by folder.
+
+    Raises ReportError when it cannot be written, MissingExtra without jinja2.
+    """
+    page = _template().render(
+        title=title, chapters=chapters, refused=refused, notes=notes, version=version
+    )
+    _write(target, page)
 
 
 def _checked(out: Path) -> Path:
@@ -95,8 +119,10 @@ def _chapter(section: Section) -> Chapter:
         smallest=smallest,
         tiles=found,
         warning=_warning(section),
-        tables=tables(section),
-        figures=tuple(chain((figure for figure in drawn if figure), weights(section))),
+        tables=(*tables(section), *programs(section)),
+        figures=tuple(
+            chain((figure for figure in drawn if figure), integers(section), weights(section))
+        ),
         cost=cost_table(section),
         origins=origins(section),
     )

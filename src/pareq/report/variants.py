@@ -44,6 +44,12 @@ class Variant:
         """Mean of the one-vs-rest areas of all classes; one seed gives no error."""
         return measure([run.quality.auc_macro for run in self.runs if run.quality])
 
+    @property
+    def integers(self) -> Measure | None:
+        """The same fraction for the networks in integers, where they were lowered."""
+        found = [run.deployed.quality for run in self.runs if run.deployed]
+        return measure([q.accuracy for q in found], [q.accuracy_error for q in found])
+
     def background(self, c: int) -> Measure | None:
         """Background efficiency of class `c` at the signal efficiency of the Quality."""
         found = [run.quality.classes[c] for run in self.runs if run.quality]
