@@ -110,6 +110,8 @@ class Case:
         rules = [edge, prune, *weight, pq.Rule("act?:output", inner)]
         if "bn2" in dict(self.model().named_children()) and self.shape != (16,):
             rules.append(pq.Rule("bn2:output", branch))
+        if self.model is SeparableNet:  # a mean of nine is rounded, so it needs a grid of its own
+            rules.append(pq.Rule("pool:output", inner))
         return [*rules, pq.Rule(":output", pq.FixedPoint(max(self.bits, 6)))]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pareq.backends import BACKENDS, C, build, verify
-from pareq.errors import MissingExtra, PareqError
+from pareq.errors import BackendError, MissingExtra, PareqError
 from pareq.ir.build import Builder
 from pareq.ir.execute import execute, quantize_inputs
 from pareq.ir.ops import KINDS
@@ -296,7 +296,12 @@ def held(name, folder, rows, backends):
         assert disagreements(net, graph, x, expected) == 0
         assert len(np.unique(expected)) > 3
         for backend in backends:
-            artefact = built(graph, backend, folder / str(backend).partition("(")[0])
+            try:
+                artefact = built(graph, backend, folder / str(backend).partition("(")[0])
+            except BackendError as error:  # qonnx computes in float32, and says where that ends
+                if backend != "qonnx" or "which float32 cannot round exactly" not in str(error):
+                    raise
+                continue
             np.testing.assert_array_equal(artefact.run(x)[0], expected)
 
 
