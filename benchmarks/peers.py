@@ -7,6 +7,7 @@
 | torchao | weights and inputs of Linear layers (no convolutions), per token | same |
 | Brevitas | weights and activations, learned scale, after its statistics phase | same |
 | PQuantML | weights and activations, fixed point | its own, frozen (fine-tuning stage) |
+| qsparse | weights and activations, 8 bits | its own, half of both, anew at every step (default) |
 
 A peer that is not installed, or does not know the layers of a model, is left out and said so.
 """
@@ -128,3 +129,20 @@ def pquant_ml(model: nn.Module, x: Tensor) -> nn.Module:
     post_pretrain_functions(model, config, None, None, input_shape=tuple(x.shape))
     pre_finetune_functions(model)
     return model
+
+
+@peer("qsparse", "qsparse")
+def q_sparse(model: nn.Module, x: Tensor) -> nn.Module | None:
+    """Weights and activations pruned and quantized; it takes part in the case `cnn` only."""
+    from qsparse import convert, prune, quantize
+
+    if x.ndim != 4 or any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
+        return None
+    layers: dict[str, object] = {
+        "weight_layers": [nn.Conv2d, nn.Linear],
+        "activation_layers": [nn.ReLU],
+        "log": False,
+    }
+    masks = prune(sparsity=0.5, dimensions={0, 1, 2, 3}, start=2, interval=2, repetition=4)
+    model = convert(model, masks, **layers)
+    return convert(model, quantize(bits=8, channelwise=-1, timeout=2), input=True, **layers)

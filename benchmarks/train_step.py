@@ -10,6 +10,11 @@ Ours is 6-bit weights and activations with an 80 % mask:
     published MaxAbs weights, LearnedScale activations, Prune (Hawks et al. 2021)
     inactive  all of `fixed` attached, none of it begun
 
+Of the case `cnn`, weights and activations are half pruned and 8 bits wide (Zhang et al. 2021):
+
+    refreshed   masks change every 10 steps, and with them all ranges
+    frozen      masks and ranges stay
+
 Peers that are installed (extra `bench`) run beside us; see benchmarks/peers.py for what each does.
 """
 
@@ -25,6 +30,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import pareq as pq
+from pareq.pruners import PruneActivation
+from pareq.quantizers import Uniform
 
 FAR = 10**9
 
@@ -69,19 +76,37 @@ def mlp(*, batch_norm: bool) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(32, 5))
 
 
+def cnn() -> nn.Module:
+    """Three convolutions and a linear layer."""
+    layers: list[nn.Module] = []
+    for a, b in ((3, 16), (16, 32), (32, 64)):
+        layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 10))
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mlp": (lambda: mlp(batch_norm=False), (1024, 16), 5),
     "mlp+bn": (lambda: mlp(batch_norm=True), (1024, 16), 5),
     "resnet20": (resnet20, (64, 3, 32, 32), 10),
+    "cnn": (cnn, (64, 3, 32, 32), 10),
 }
+PLAIN = ("mlp", "mlp+bn", "resnet20")
 BARS = {
     "fixed": {"mlp": 1.5, "mlp+bn": 1.35, "resnet20": 1.2},
-    "learned": dict.fromkeys(CASES, 2.0),
-    "published": dict.fromkeys(CASES, 2.0),
-    "inactive": dict.fromkeys(CASES, 1.05),
+    "learned": dict.fromkeys(PLAIN, 2.0),
+    "published": dict.fromkeys(PLAIN, 2.0),
+    "inactive": dict.fromkeys(PLAIN, 1.05),
+    "refreshed": {"cnn": 1.5},
+    "frozen": {"cnn": 1.3},
 }
-EFFORT = {"mlp": (24, 25), "mlp+bn": (24, 20), "resnet20": (8, 2)}  # blocks, steps in each
+EFFORT = {
+    "mlp": (24, 25),
+    "mlp+bn": (24, 20),
+    "resnet20": (8, 2),
+    "cnn": (10, 10),
+}  # blocks, steps in each
 MEMORY_BAR = 1.2
+JOINT = "qsparse"  # the peer that prunes and quantizes activations as well
 
 
 def recipe(variant: str) -> pq.Recipe:
@@ -99,6 +124,18 @@ def recipe(variant: str) -> pq.Recipe:
         pq.Rule("*:weight", weight, pq.After(start)),
         pq.Rule("*:output", activation, pq.After(start)),
         pq.Rule(":input", pq.FixedPoint(6), pq.After(start)),
+    )
+
+
+def joint(variant: str) -> pq.Recipe:
+    masks = pq.Ramp(2, FAR, to=0.5) if variant == "refreshed" else pq.Ramp(2, 8, to=0.5, every=2)
+    late = pq.After(10)
+    return pq.Recipe(
+        pq.Rule("*:weight", pq.Prune(scope="layer"), masks),
+        pq.Rule("*:weight", Uniform(8), late),
+        pq.Rule("*:output", PruneActivation(), masks),
+        pq.Rule("*:output", Uniform(8), late),
+        pq.Rule(":input", Uniform(8), late),
     )
 
 
@@ -130,15 +167,19 @@ def stepper(model: nn.Module, case: str, net: pq.Attached | None = None) -> Call
 def make(case: str, variant: str) -> Callable[[], None]:
     torch.manual_seed(0)
     model = CASES[case][0]()
-    net = None if variant == "float" else pq.attach(model, recipe(variant))
+    made = joint(variant) if variant in ("refreshed", "frozen") else recipe(variant)
+    example = batch(case)[0]
+    net = None if variant == "float" else pq.attach(model, made, example=example)
     return stepper(model, case, net)
 
 
 def times(case: str, threads: int, quick: bool) -> list[Row]:
     """All rows of one case."""
     torch.set_num_threads(threads)
-    steps = {v: make(case, v) for v in ("float", *BARS)}
-    for name, build in PEERS.items():
+    variants = [v for v in BARS if case in BARS[v]]
+    steps = {v: make(case, v) for v in ("float", *variants)}
+    known = PEERS.items() if case in PLAIN else [(n, b) for n, b in PEERS.items() if n == JOINT]
+    for name, build in known:
         torch.manual_seed(0)
         peer = build(CASES[case][0](), batch(case)[0])
         if peer is not None:
@@ -150,14 +191,15 @@ def times(case: str, threads: int, quick: bool) -> list[Row]:
     metric = f"ms per step, {threads} thread{'s' if threads > 1 else ''}"
     rows = [
         compare(f"{case}, {v}", metric, seen[v], seen["float"], "float", BARS[v][case])
-        for v in BARS
+        for v in variants
     ]
+    ours = "fixed" if case in PLAIN else "refreshed"
     peers = [n for n in seen if n in PEERS]
     bars = {
         n: None if n == "mask only" else 1.0 for n in peers
     }  # without quantization it is no peer
     return rows + [
-        compare(f"{case}, fixed", metric, seen["fixed"], seen[n], n, bars[n]) for n in peers
+        compare(f"{case}, {ours}", metric, seen[ours], seen[n], n, bars[n]) for n in peers
     ]
 
 
@@ -204,7 +246,7 @@ def main() -> None:
         for case in cases
         for r in times(case, t, options.quick)
     ]
-    rows += [memory(case) for case in cases]
+    rows += [memory(case) for case in cases if case in PLAIN]
     report(rows, options.json)
 
 

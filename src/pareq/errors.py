@@ -12,6 +12,8 @@
     ├── RunError           a run folder that cannot be continued
     │   └── CheckpointError    a checkpoint that is damaged or does not fit
     ├── ReportError        a report that cannot be made
+    ├── SearchError        a search space or strategy that cannot be meant
+    ├── StudyError         a study that cannot be run or continued
     ├── UnknownName        a name that no registry holds
     └── MissingExtra       an optional package that is not installed
 
@@ -35,7 +37,9 @@ __all__ = [
     "RecipeError",
     "ReportError",
     "RunError",
+    "SearchError",
     "SiteError",
+    "StudyError",
     "UnknownName",
     "at",
 ]
@@ -95,6 +99,14 @@ class CheckpointError(RunError):
 
 class ReportError(PareqError):
     """A report that cannot be made."""
+
+
+class SearchError(PareqError):
+    """A search space or strategy that cannot be meant."""
+
+
+class StudyError(PareqError):
+    """A study that cannot be run or continued."""
 
 
 class UnknownName(PareqError):  # noqa: N818 - says what it is

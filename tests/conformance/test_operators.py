@@ -8,6 +8,8 @@ from torch import nn
 
 import pareq as pq
 from pareq.operators.base import OPERATORS, Quantizer
+from pareq.pruners import PruneActivation
+from pareq.quantizers import Uniform
 
 EXAMPLES = {
     "fixed_point": [pq.FixedPoint(4), pq.FixedPoint(5, per_channel=True), pq.FixedPoint(8, frac=3),
@@ -19,9 +21,15 @@ EXAMPLES = {
                       pq.LearnedScale(4, signed=True, gradient="lsq", domain="linear", per_channel=True)],
     "prune": [pq.Prune(), pq.Prune(scope="layer"), pq.Prune(pattern="channel", regrow=True)],
     "l1": [pq.L1(0.1)],
+    "uniform": [Uniform(4), Uniform(8, per_channel=True, low=0.01, high=0.99),
+                Uniform(3, rounding="toward_zero", gradient="value", least=0, most=19, refresh=2)],
+    "prune_activation": [PruneActivation(), PruneActivation(pattern="channel", scope="global"),
+                         PruneActivation(pattern="tiled", tile=3, decay=0.9, regrow=True)],
 }  # fmt: skip
-CASES = [(name, op) for name in OPERATORS for op in EXAMPLES.get(name, [None])]
-TO = {"prune": 0.5}
+EVERY = [(name, op) for name in OPERATORS for op in EXAMPLES.get(name, [None])]
+TO = {"prune": 0.5, "prune_activation": 0.25}
+CASES = [case for case in EVERY if case[0] != "prune_activation"]
+ON_OUTPUTS = [case for case in EVERY if case[0] not in ("prune", "max_abs", "l1")]
 
 
 def attached(op, at=0):
@@ -31,17 +39,32 @@ def attached(op, at=0):
     return pq.attach(model, pq.Recipe(pq.Rule("*:weight", op, when)))
 
 
-@pytest.mark.parametrize(("name", "op"), CASES)
+def on_outputs(op, at=1):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4))
+    rule = pq.Rule("*@Linear:output", op, pq.After(at, to=TO.get(op.name, 1.0)))
+    return pq.attach(model, pq.Recipe(rule), example=torch.randn(2, 6))
+
+
+def walk(net, x, steps=3):
+    net.model.train()
+    for step in range(steps):
+        net.set_step(step)
+        y = net.model(x)
+    return y
+
+
+@pytest.mark.parametrize(("name", "op"), EVERY)
 def test_every_operator_has_an_example(name, op):
     assert op is not None, f"add an example of {name} to this table"
     assert OPERATORS[name] is type(op)
 
 
-@pytest.mark.parametrize(("name", "op"), CASES)
+@pytest.mark.parametrize(("name", "op"), EVERY)
 def test_config_makes_the_same_operator(name, op):
     twin = type(op)(**op.config())
     assert twin.config() == op.config()
-    assert pq.Rule("*:weight", twin) == pq.Rule("*:weight", op) if name != "prune" else True
+    assert pq.Rule("*:weight", twin) == pq.Rule("*:weight", op) if name not in TO else True
 
 
 @pytest.mark.parametrize(("name", "op"), CASES)
@@ -113,3 +136,27 @@ def test_bits_outside_1_to_32(name, op, bits):
         type(op)(**{**op.config(), "bits": bits})
     kind = "must be in" if type(bits) is int else "must be a whole number in"
     assert str(error.value) == f"bits {kind} 1..32, got {bits!r}"
+
+
+@pytest.mark.parametrize(("name", "op"), ON_OUTPUTS)
+def test_on_an_activation(name, op):
+    """Identity at first, then the same keys, a finite gradient, and twins that agree."""
+    x = torch.randn(5, 6)
+    net = on_outputs(op)
+    keys, plain = list(net.model.state_dict()), net.model(x)
+    net.set_step(0)
+    assert torch.equal(net.model(x), plain)
+    y = walk(net, x)
+    assert y.shape == plain.shape
+    assert not torch.equal(y, plain)
+    y.square().sum().backward()
+    grad = net.model[0].weight.grad
+    assert torch.isfinite(grad).all()
+    assert grad.abs().sum() > 0
+    assert list(net.model.state_dict()) == keys
+    net.model.eval()
+    twin, fresh = copy.deepcopy(net), on_outputs(op)
+    fresh.model.load_state_dict(net.model.state_dict())
+    fresh.model.eval()
+    assert torch.equal(net.model(x), twin.model(x))
+    assert torch.equal(net.model(x), fresh.model(x))

@@ -160,7 +160,7 @@ def test_l1_is_the_sum_of_what_is_left():
                 nn.Sequential(nn.ReLU()),
                 pq.Recipe(pq.Rule("*:output", pq.Prune(), pq.After(0, 0.5))),
             ),
-            "rule 1: 0:output is an activation, prune works on weights and biases; name those, such as '*:weight'",
+            "rule 1: 0:output is an activation, prune works on weights and biases; name those, such as '*:weight', or use prune_activation",
         ),
         (
             lambda: pq.Rule("*:weight", pq.Prune(), pq.After(0.3)),

@@ -125,7 +125,10 @@ def test_values_that_are_not_finite_are_refused():
             lambda: pq.FixedPoint(4, range="maxx"),
             "unknown range estimator 'maxx'; did you mean 'max'?",
         ),
-        (lambda: pq.FixedPoint(4, gradient="ste"), "gradient must be 'clip' or 'pass', got 'ste'"),
+        (
+            lambda: pq.FixedPoint(4, gradient="ste"),
+            "gradient must be 'clip', 'pass' or 'value', got 'ste'",
+        ),
         (lambda: pq.FixedPoint(4, frac=300), "frac must be in -126..126, got 300"),
         (
             lambda: pq.FixedPoint(4, frac=3, per_channel=True),

@@ -79,7 +79,7 @@ RECIPES = {
     "op without a name": (
         RULE + "op = { bits = 6 }\n",
         "rule 1.op: 'name' is missing; expected one of fixed_point, l1, learned_scale, max_abs,"
-        " prune",
+        " prune, prune_activation, uniform",
     ),
     "unknown operator": (
         RULE + 'op = { name = "fixedpoint", bits = 6 }\n',
@@ -195,7 +195,7 @@ RECIPES = {
     "activations pruned": (
         '[[rule]]\nwhere = "*:output"\n' + PRUNE + 'when = { name = "after", to = 0.5 }\n',
         "rule 1: act1:output is an activation, prune works on weights and biases; name those, such"
-        " as '*:weight'",
+        " as '*:weight', or use prune_activation",
     ),
     "a site quantized twice": (
         RULE + SIX + RULE + SIX,

@@ -110,7 +110,7 @@ def test_the_canonical_text():
     assert dump_recipe(recipe) == (
         '[training]\nepochs = 60\nbatch_size = 1024\noptimizer = "adam"\nlearning_rate = 0.001\n'
         'weight_decay = 0.0\nmomentum = 0.9\ndecay = "constant"\ndecay_factor = 0.1\n'
-        "decay_every = 30\nwarmup = 0\npatience = 5\nseed = 0\nthreads = 1\n\n"
+        "decay_every = 30\ntail = 0.25\nwarmup = 0\npatience = 5\nseed = 0\nthreads = 1\n\n"
         '[[rule]]\nwhere = "*:weight"\nexclude = ["fc4:weight"]\nop = { name = "prune" }\n'
         'when = { name = "ramp", start = 0.1, stop = "40 epochs", to = 0.8, power = 3.0,'
         " every = 10 }\n\n"

@@ -31,6 +31,15 @@ def test_cosine_against_torch():
         theirs.step()
 
 
+def test_tail_is_constant_then_a_cosine():
+    """Every run falls alike over the last share, whatever it did before."""
+    rate = _rate(decay="tail", tail=0.2)
+    assert {rate.at(step) for step in range(81)} == {0.5}
+    assert rate.at(90) == pytest.approx(0.25)
+    whole, cosine = _rate(decay="tail", tail=1.0), _rate(decay="cosine")
+    assert [whole.at(s) for s in range(100)] == pytest.approx([cosine.at(s) for s in range(100)])
+
+
 def test_step():
     rate = _rate(decay="step", decay_every=3, decay_factor=0.1)
     assert [rate.at(10 * e) for e in range(7)] == pytest.approx([0.5] * 3 + [0.05] * 3 + [0.005])
@@ -46,7 +55,7 @@ def test_plateau_falls_after_so_many_epochs_without_a_lower_loss():
     assert seen == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.0625]
 
 
-@pytest.mark.parametrize("decay", ["constant", "cosine", "step", "plateau"])
+@pytest.mark.parametrize("decay", ["constant", "cosine", "step", "plateau", "tail"])
 def test_the_warmup_rises_linearly_to_the_rate(decay):
     rate = _rate(decay=decay, warmup=2)
     assert [rate.at(step) for step in range(20)] == pytest.approx(

@@ -18,6 +18,7 @@ from pareq.attach.sites import Place, channel_axis, choose
 from pareq.errors import PareqError, SiteError, at
 from pareq.operators.base import Member, Operator, Quantizer
 from pareq.operators.schedule import NEVER, Clock, Schedule
+from pareq.pruners import Prune, PruneActivation
 from pareq.quantizers import LearnedScale
 from pareq.recipe.recipe import Recipe, Rule
 
@@ -83,6 +84,11 @@ class _Input:
             raise SiteError(f"{self.site.name} is an activation and holds no tensor")
         return self.site.chain.before(self.operator, latent)
 
+    def earlier(self) -> tuple[Operator, ...]:
+        """The operators before this one."""
+        operators = self.site.operators
+        return operators[: operators.index(self.operator)]
+
 
 @dataclass(frozen=True, eq=False)
 class _Group:
@@ -91,6 +97,15 @@ class _Group:
     place: str
     rule: Rule
     members: list[Member]
+
+    def counts(self) -> list[int]:
+        """How much each pruner of the group has taken; it tells one mask from another."""
+        found = (operator for operator, _ in self.members)
+        return [o.count for o in found if isinstance(o, Prune | PruneActivation)]
+
+    def next_change(self, schedule: Schedule, step: int) -> int:
+        """The first later step at which one of the operators has something to do."""
+        return min((o.next_change(schedule, step) for o, _ in self.members), default=NEVER)
 
 
 class Attached:
@@ -148,18 +163,29 @@ class Attached:
         """
         if self._step <= step < self._quiet_until and not any(s.chain.loaded for s in self.sites):
             return
-        quiet = NEVER
-        for group, schedule in zip(self._groups, self.schedules, strict=True):
-            try:
+        changed: set[Operator] = set()
+        moves = list(zip(self._groups, self.schedules, strict=True))
+        for group, schedule in moves:
+            before = group.counts()
+            with _told(group):
                 type(group.rule.op).advance(group.members, schedule, step)
-            except PareqError as error:
-                error.where = group.place
-                raise
-            quiet = min([quiet, *(o.next_change(schedule, step) for o, _ in group.members)])
+            if group.counts() != before:
+                changed.update(operator for operator, _ in group.members)
+        if changed:
+            self._tell_of_masks(changed, step)
+        quiet = min((group.next_change(schedule, step) for group, schedule in moves), default=NEVER)
         for site in self.sites:
             site.chain.refresh()
             site.chain.loaded = False
         self._step, self._quiet_until = step, quiet
+
+    def _tell_of_masks(self, changed: set[Operator], step: int) -> None:
+        """Tell those behind a new mask: a weight's in its own chain, of activations every one."""
+        for group in self._groups:
+            with _told(group):
+                for operator, source in group.members:
+                    if not isinstance(source, _Input) or not changed.isdisjoint(source.earlier()):
+                        operator.mask_changed(step, source)
 
     def penalty(self) -> Tensor:
         """The sum of the operators' penalties: 0-dim, to be added to the loss."""
@@ -180,20 +206,26 @@ class Attached:
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor], step: int | None = None) -> None:
-        """Measure activation ranges on some inputs, without training.
+        """Measure activation ranges, and choose masks of activations, without training.
 
         step: where to put the operators, by default after all schedules.
         """
-        self.set_step(self.settled_at if step is None else step)
+        at_step = self.settled_at if step is None else step
+        self.set_step(at_step)
         watched = [(s.chain, o) for s in self.sites if s.latent() is None for o in s.operators]
-        _calibrating(watched, on=True)
-        try:
-            with _evaluating(self.model):
-                for batch in batches:
-                    self.model(batch)
-        finally:
-            _calibrating(watched, on=False)
-            self._quiet_until = 0
+        masks = any(isinstance(o, PruneActivation) for _, o in watched)
+        inputs = list(batches) if masks else batches
+        for _ in range(1 + masks):  # masks first, then the ranges that they leave
+            _calibrating(watched, on=True)
+            try:
+                with _evaluating(self.model):
+                    for batch in inputs:
+                        self.model(batch)
+            finally:
+                _calibrating(watched, on=False)
+                self._quiet_until = 0
+            if masks:
+                self.set_step(at_step)
 
     def detach(self, *, bake: bool = True) -> nn.Module:
         """Take all operators off and return the plain model.
@@ -304,6 +336,16 @@ def _groups(recipe: Recipe, sites: Sequence[Site]) -> list[_Group]:
                     members.setdefault(operator, (operator, source))
         groups.append(_Group(f"rule {number + 1} ({rule.where})", rule, list(members.values())))
     return groups
+
+
+@contextmanager
+def _told(group: _Group) -> Iterator[None]:
+    """An error inside names the rule."""
+    try:
+        yield
+    except PareqError as error:
+        error.where = group.place
+        raise
 
 
 def _penalizes(site: Site) -> bool:

@@ -21,7 +21,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from pareq.errors import SiteError, at
 from pareq.operators.base import Quantizer
-from pareq.pruners import Prune
+from pareq.pruners import Prune, PruneActivation
 from pareq.recipe.recipe import KINDS, Recipe, Rule, Where
 
 __all__ = ["Place", "channel_axis", "choose", "match", "places"]
@@ -181,17 +181,28 @@ def _check_tied(found: Sequence[Place], candidates: Sequence[Place]) -> None:
 
 
 def _check_once(place: Place, numbers: Sequence[int], rules: Sequence[Rule]) -> None:
-    for verb, wanted in (("quantized", Quantizer), ("pruned", Prune)):
+    kinds = (("quantized", Quantizer), ("pruned", Prune), ("pruned", PruneActivation))
+    for verb, wanted in kinds:
         twice = [n for n in numbers if isinstance(rules[n].op, wanted)]
         if len(twice) > 1:
             by = " and ".join(f"rule {n + 1} ({rules[n].where})" for n in twice)
             raise SiteError(f"{place.name} would be {verb} twice, by {by}; exclude it from one")
-    pruning = [n for n in numbers if isinstance(rules[n].op, Prune)]
-    if pruning and place.parameter is None:
-        raise SiteError(
-            f"rule {pruning[0] + 1}: {place.name} is an activation, prune works on weights and"
-            " biases; name those, such as '*:weight'"
+    wrong, remedy = (
+        (
+            Prune,
+            "is an activation, prune works on weights and biases; name those, such as"
+            " '*:weight', or use prune_activation",
         )
+        if place.parameter is None
+        else (
+            PruneActivation,
+            "is a parameter, prune_activation works on what modules return;"
+            " name those, such as '*:output', or use prune",
+        )
+    )
+    pruning = [n for n in numbers if isinstance(rules[n].op, wrong)]
+    if pruning:
+        raise SiteError(f"rule {pruning[0] + 1}: {place.name} {remedy}")
 
 
 def _check_reachable(place: Place) -> None:

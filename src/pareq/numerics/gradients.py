@@ -5,11 +5,12 @@ one they use instead:
 
 | function | step | gradient to x | gradient to the step |
 |---|---|---|---|
-| `project` | fixed | inside lo..hi (`clip`) or everywhere (`pass`) | none |
+| `project` | fixed | inside (`clip`), everywhere (`pass`), clamped itself (`value`) | none |
 | `project_max` | max abs x / hi | everywhere | reaches the largest elements |
 | `project_learned` | learned | inside lo..hi | q - x/step inside, lo or hi outside |
 
-Source: straight-through estimator, Bengio et al. 2013; learned step, Esser et al. 2020 (LSQ) eq. 3.
+Source: straight-through estimator, Bengio et al. 2013; learned step, Esser et al. 2020 (LSQ) eq. 3;
+`value`: Zhang et al. 2021 (arXiv 2110.08271): the gradient is clamped to the range of the grid.
 """
 
 from typing import Literal
@@ -23,7 +24,7 @@ from pareq.numerics.rounding import Overflow, Rounding
 
 __all__ = ["Gradient", "project", "project_learned", "project_max", "round_"]
 
-Gradient = Literal["clip", "pass"]
+Gradient = Literal["clip", "pass", "value"]
 
 _clipped = torch.ops.aten.hardtanh_backward
 
@@ -64,6 +65,8 @@ def project(
     wide = _working_dtype(x, bounds)
     if wide != x.dtype:
         return project(x.to(wide), bounds, step, rounding, overflow, gradient).to(x.dtype)
+    if gradient == "value":
+        x = _Clamped.apply(x, bounds, step)  # type: ignore[no-untyped-call]
     if not isinstance(step, float) or torch.compiler.is_compiling() or overflow == "wrap":
         clip = gradient == "clip" and overflow == "saturate"
         return _Project.apply(x, bounds, step, rounding, overflow, clip)  # type: ignore[no-any-return,no-untyped-call]
@@ -98,6 +101,21 @@ def _working_dtype(x: Tensor, bounds: tuple[int, int]) -> torch.dtype:
     if bounds[1] - bounds[0] >= 2**24:
         return torch.float64
     return torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+
+
+class _Clamped(torch.autograd.Function):
+    """The identity; its gradient is clamped to the range of the grid."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, bounds: tuple[int, int], step: float | Tensor
+    ) -> Tensor:
+        ctx.limits = bounds[0] * step, bounds[1] * step  # type: ignore[attr-defined]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].clamp(*ctx.limits), None, None  # type: ignore[attr-defined]
 
 
 class _Project(torch.autograd.Function):

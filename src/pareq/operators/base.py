@@ -82,6 +82,12 @@ class Operator(nn.Module):
     def observe(self, x: Tensor) -> None:
         """Look at a training tensor; called without gradient while `observing`."""
 
+    def mask_changed(self, step: int, source: Callable[[], Tensor] | None) -> None:
+        """A pruner that may reach this operator's input chose another mask at this step.
+
+        source: gives the present input of an operator on a weight or bias.
+        """
+
     def penalty(self, x: Tensor) -> Tensor | None:
         """What this operator adds to the loss, given its input; None for nothing."""
         return None

@@ -13,7 +13,17 @@ from typing import ClassVar, Self
 from pareq.errors import RecipeError
 from pareq.registry import Registry
 
-__all__ = ["NEVER", "SCHEDULES", "After", "Clock", "Position", "Ramp", "Schedule", "Stairs"]
+__all__ = [
+    "NEVER",
+    "SCHEDULES",
+    "After",
+    "Clock",
+    "Levels",
+    "Position",
+    "Ramp",
+    "Schedule",
+    "Stairs",
+]
 
 Position = int | float | str
 NEVER = sys.maxsize
@@ -316,4 +326,74 @@ class Stairs(Schedule, name="stairs"):
         start, stop = clock.step(self.start), clock.step(self.stop)
         if stop < start:
             raise RecipeError(f"stairs stop at {stop}, before they start at {start}")
+        return replace(self, start=start, stop=stop)
+
+
+@dataclass(frozen=True)
+class Levels(Schedule, name="levels"):
+    """A ramp of few levels: to * (1 - (1 - i / levels)^power) after the i-th of equal strides.
+
+    Nothing before the end of the first stride, exactly `to` from `stop` on. Power 3: Zhu & Gupta
+    2017 eq. 1 with n = levels, updated at start + i strides (Zhang et al. 2021, arXiv 2110.08271).
+    """
+
+    start: Position
+    stop: Position
+    to: float = 1.0
+    levels: int = 4
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_position(self.start, "levels.start")
+        check_position(self.stop, "levels.stop")
+        _check_level(self.to, "levels.to")
+        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or self.levels < 1:
+            raise RecipeError(f"levels.levels must be at least 1, got {self.levels!r}")
+        if not (self.power > 0 and math.isfinite(self.power)):
+            raise RecipeError(f"levels.power must be positive, got {self.power}")
+
+    def _reached(self, step: int) -> int:
+        """How many strides lie behind."""
+        start, stop = _whole(self.start), _whole(self.stop)
+        if step >= stop:
+            return self.levels
+        return max((step - start) * self.levels // (stop - start), 0)
+
+    def _step_of(self, level: int) -> int:
+        """The first step of a level."""
+        start, span = _whole(self.start), _whole(self.stop) - _whole(self.start)
+        return start - (-level * span // self.levels)
+
+    def __call__(self, step: int) -> float:
+        """The strength at a step."""
+        reached = self._reached(step)
+        if reached == self.levels:
+            return self.to
+        return float(self.to * (1 - (1 - reached / self.levels) ** self.power))
+
+    def next_change(self, step: int) -> int:
+        """The step of the next level; NEVER after the last."""
+        reached = self._reached(step)
+        return NEVER if reached == self.levels else self._step_of(reached + 1)
+
+    @property
+    def first(self) -> int:
+        """The first step with a strength other than 0."""
+        return self._step_of(1)
+
+    @property
+    def last(self) -> int:
+        """The first step from which the strength stays the same."""
+        return _whole(self.stop)
+
+    @property
+    def largest(self) -> float:
+        """The largest strength that it reaches."""
+        return self.to
+
+    def resolve(self, clock: Clock) -> Self:
+        """The same schedule with all positions as steps."""
+        start, stop = clock.step(self.start), clock.step(self.stop)
+        if stop < start:
+            raise RecipeError(f"levels stop at {stop}, before they start at {start}")
         return replace(self, start=start, stop=stop)

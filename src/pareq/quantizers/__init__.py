@@ -4,5 +4,6 @@ from pareq.quantizers.fixed_point import FixedPoint
 from pareq.quantizers.learned_scale import LearnedScale
 from pareq.quantizers.max_abs import MaxAbs
 from pareq.quantizers.ranges import RANGES
+from pareq.quantizers.uniform import Uniform
 
-__all__ = ["RANGES", "FixedPoint", "LearnedScale", "MaxAbs"]
+__all__ = ["RANGES", "FixedPoint", "LearnedScale", "MaxAbs", "Uniform"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.distributed as dist
@@ -30,7 +31,7 @@ class FixedPoint(Quantizer, name="fixed_point"):
     `window` steps before, and every `refresh` steps after. refresh = 0 keeps the first one.
     signed: two's complement, or from 0 up. narrow: drop the most negative integer. per_channel: a
     step for each index of the channel axis. gradient: "clip" stops it outside the range, "pass"
-    lets it through.
+    lets it through, "value" lets it through clamped to the range.
     """
 
     frac: int | None = None
@@ -55,8 +56,10 @@ class FixedPoint(Quantizer, name="fixed_point"):
             raise OperatorError(error.fact) from None
         if self.range not in RANGES:
             RANGES[self.range]
-        if self.gradient not in ("clip", "pass"):
-            raise OperatorError(f"gradient must be 'clip' or 'pass', got {self.gradient!r}")
+        if self.gradient not in get_args(Gradient):
+            raise OperatorError(
+                f"gradient must be 'clip', 'pass' or 'value', got {self.gradient!r}"
+            )
         if self.frac is not None and self.frac not in _FRAC:
             raise OperatorError(f"frac must be in {_FRAC[0]}..{_FRAC[-1]}, got {self.frac}")
         if self.frac is not None and self.per_channel:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pareq.registry import Registry
 
-__all__ = ["RANGES", "RangeEstimator", "rows"]
+__all__ = ["RANGES", "RangeEstimator", "rows", "sample"]
 
 _MOST = 2**16  # values per channel that a sorting or searching estimator looks at
 
@@ -50,20 +50,20 @@ def _largest(x: Tensor, lo: int, hi: int) -> Tensor:
     return (x if lo == 0 else x.abs()).amax(1).clamp(min=0)
 
 
-def _sample(x: Tensor) -> Tensor:
-    """At most _MOST values of each row, evenly spaced."""
-    return x[:, :: -(-x.shape[1] // _MOST)]
+def sample(x: Tensor, most: int = _MOST) -> Tensor:
+    """At most so many values of each row, evenly spaced; the odd stride meets every column."""
+    return x[:, :: -(-x.shape[1] // most) | 1].contiguous()
 
 
 def _percentile(x: Tensor, lo: int, hi: int) -> Tensor:
-    few = _sample(x)
+    few = sample(x)
     few = few.clamp(min=0) if lo == 0 else few.abs()
     return torch.quantile(few.float(), 0.999, dim=1).to(x.dtype)
 
 
 def _least_square(x: Tensor, lo: int, hi: int) -> Tensor:
     """Try the power-of-two steps at and below the one that clips nothing."""
-    few = _sample(x).float()
+    few = sample(x).float()
     top = torch.exp2(torch.ceil(torch.log2(_largest(few, lo, hi).clamp(min=1e-30) / max(hi, 1))))
     steps = torch.stack([top * 2.0**-k for k in range(8)])  # (candidates, channels)
     errors = torch.stack(

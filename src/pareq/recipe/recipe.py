@@ -67,7 +67,7 @@ class Rule:
             raise RecipeError(f"when must be a schedule such as After(0.6), got {self.when!r}")
         for pattern in (self.where, *self.exclude):
             Where.parse(pattern)
-        if self.op.name == "prune" and self.when.largest >= 1:
+        if self.op.name in ("prune", "prune_activation") and self.when.largest >= 1:
             raise RecipeError(
                 f"sparsity must be in [0, 1), got {self.when.largest}; give the schedule to=..."
             )
@@ -84,10 +84,10 @@ class Rule:
 
 
 Optimizer = Literal["adam", "adamw", "sgd"]
-Decay = Literal["constant", "cosine", "step", "plateau"]
+Decay = Literal["constant", "cosine", "step", "plateau", "tail"]
 _CHOICES = {
     "optimizer": ("adam", "adamw", "sgd"),
-    "decay": ("constant", "cosine", "step", "plateau"),
+    "decay": ("constant", "cosine", "step", "plateau", "tail"),
 }
 
 
@@ -98,7 +98,9 @@ class Training:
     patience: epochs without a better validation loss before the run stops early, counted once all
     schedules have settled; None never stops. decay: of the learning rate; "step" multiplies by
     decay_factor every decay_every epochs, "plateau" after decay_every epochs without improvement,
-    "cosine" falls to 0. warmup: epochs of linear rise. threads: 0 leaves torch's setting.
+    "cosine" falls to 0, "tail" does so over the last `tail` share of the run, so that recipes whose
+    events come before it end alike. warmup: epochs of linear rise. threads: 0 leaves torch's
+    setting.
     """
 
     epochs: int = 100
@@ -110,6 +112,7 @@ class Training:
     decay: Decay = "constant"
     decay_factor: float = 0.1
     decay_every: int = 30
+    tail: float = 0.25
     warmup: int = 0
     patience: int | None = None
     seed: int = 0
@@ -128,6 +131,8 @@ class Training:
                 raise RecipeError(f"training.{name} must be {least} or more, got {value}")
         if not self.learning_rate > 0:
             raise RecipeError(f"training.learning_rate must be positive, got {self.learning_rate}")
+        if not 0 < self.tail <= 1:
+            raise RecipeError(f"training.tail must be in (0, 1], got {self.tail}")
         for name in ("momentum", "decay_factor"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"training.{name} must be in [0, 1), got {getattr(self, name)}")

@@ -14,15 +14,16 @@ from pareq.errors import DataError, at
 from pareq.metrics.quality import quality, roc
 from pareq.registry import Registry, suggest
 
-__all__ = ["TASKS", "Data", "Split", "Task", "make_task"]
+__all__ = ["TASKS", "Data", "Split", "Task", "make_task", "outputs"]
 
-_BATCH = 8192  # rows at once while evaluating
+_BATCH = 8192  # rows at once while evaluating, and input values, of which a layer makes many
+_VALUES = 2**21
 _POINTS = 200  # of a thinned ROC curve
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples and labels: x (N, *features) float32, y (N,) int64."""
+    """Samples and labels: x (N, *features) float32, y (N,) int64, or what the task's loss takes."""
 
     x: Tensor
     y: Tensor
@@ -90,6 +91,14 @@ class Task(ABC):
         """Cross entropy over the class axis; output (N, classes), y (N,)."""
         return functional.cross_entropy(output, y)
 
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """The sum over the rows of what is validated: how many labels are right, 0-dim."""
+        return (output.argmax(1) == y).sum()
+
+    def vary(self, x: Tensor) -> Tensor:
+        """A training batch as the network shall see it; random numbers come from torch."""
+        return x
+
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, object]:
         """Loss, the figures of `metrics.quality` and `roc`, in evaluation mode, as JSON holds them.
 
@@ -102,7 +111,7 @@ class Task(ABC):
         with at(f"{self.name}: evaluate"):
             if len(split) == 0:
                 raise DataError("the split is empty")
-            scores = _scores(model, split.x)
+            scores = outputs(model, split.x)
             loss = float(self.loss(scores, split.y.to(scores.device)))
             values, labels = scores.cpu().numpy(), split.y.cpu().numpy()
             figures = quality(values, labels, self.classes)
@@ -173,14 +182,15 @@ def _fitting(value: object, wanted: object) -> tuple[object, str]:
 
 
 @torch.no_grad()
-def _scores(model: nn.Module, x: Tensor) -> Tensor:
-    """The model's outputs for all rows, in evaluation mode."""
+def outputs(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's outputs for all rows, in evaluation mode; its own mode comes back."""
     first = next(model.parameters(), None)
     device = x.device if first is None else first.device
     training = [module for module in model.modules() if module.training]
+    size = max(min(_BATCH, _VALUES // max(x[:1].numel(), 1)), 1)
     model.eval()
     try:
-        return torch.cat([model(part.to(device)) for part in torch.split(x, _BATCH)])
+        return torch.cat([model(part.to(device)) for part in torch.split(x, size)])
     finally:
         for module in training:
             module.training = True

@@ -14,19 +14,19 @@ _FLOAT_BITS = 32
 
 @torch.no_grad()
 def validate(model: nn.Module, task: Task, split: Split, size: int) -> tuple[float, float]:
-    """Mean loss and accuracy of `model` on a split, in batches of `size`, in evaluation mode.
+    """Mean loss and score of `model` on a split, in batches of `size`, in evaluation mode.
 
-    The loss of the task is taken as a mean over its batch, and its output as (rows, classes).
+    The loss of the task is taken as a mean over its batch; the score of labels is the accuracy.
     """
     model.eval()
     rows = len(split.y)
     loss = torch.zeros((), dtype=torch.float64, device=split.y.device)
-    right = torch.zeros((), dtype=torch.int64, device=split.y.device)
+    score = torch.zeros((), dtype=torch.float64, device=split.y.device)
     for x, y in zip(torch.split(split.x, size), torch.split(split.y, size), strict=True):
         output = model(x)
         loss += task.loss(output, y) * len(y)
-        right += (output.argmax(1) == y).sum()
-    return float(loss) / rows, float(right) / rows
+        score += task.score(output, y)
+    return float(loss) / rows, float(score) / rows
 
 
 @torch.no_grad()

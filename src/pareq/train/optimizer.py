@@ -5,6 +5,7 @@
 | constant | rate |
 | cosine | rate * (1 + cos(pi * progress)) / 2 (Loshchilov & Hutter 2017 eq. 5, one cycle) |
 | step | rate * decay_factor ** (epoch // decay_every) |
+| tail | rate, then as cosine over the last `tail` share of the run |
 | plateau | times decay_factor after decay_every epochs without a lower validation loss |
 
 During the warm-up it rises linearly (Goyal et al. 2017 section 2.2); the progress of the cosine
@@ -72,8 +73,10 @@ class LearningRate:
         rate, warmup = training.learning_rate, training.warmup * self.steps_per_epoch
         if step < warmup:
             return rate * (step + 1) / warmup
-        if training.decay == "cosine":
-            progress = (step - warmup) / (self.steps - warmup)
+        if training.decay in ("cosine", "tail"):
+            whole = training.decay == "cosine"
+            begin = warmup if whole else max(warmup, self.steps * (1 - training.tail))
+            progress = max((step - begin) / (self.steps - begin), 0.0)
             return rate * (1 + math.cos(math.pi * progress)) / 2
         if training.decay == "step":
             epoch = step // self.steps_per_epoch
