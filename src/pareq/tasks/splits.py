@@ -11,7 +11,7 @@ The folds are those of Hawks et al. 2021 (published code, remainder dropped); `s
 authors' archives gives their 472,500 / 157,500 / 240,000.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pareq.errors import DataError, MissingExtra
 from pareq.registry import suggest
 from pareq.tasks.base import Data, Split
+from pareq.tasks.noise import Noise
 from pareq.tasks.table import Table
 
 __all__ = ["SCALINGS", "SPLITS", "Plan", "prepare"]
@@ -69,8 +70,10 @@ class Plan:
             raise DataError(f"split_seed must not be negative, got {self.seed}")
 
 
-def prepare(table: Table, plan: Plan, dropped: int = 0) -> Data:
-    """Split, remove duplicates and scale a checked table.
+def prepare(
+    table: Table, plan: Plan, dropped: int = 0, noise: Noise | None = None, classes: int = 0
+) -> Data:
+    """Split, remove duplicates and scale a checked table; noise: in the labels of `classes` kinds.
 
     A row of the training split that the validation or test split holds too, and a row of the
     validation split that the test split holds, are removed: the test split stays as it is.
@@ -85,6 +88,8 @@ def prepare(table: Table, plan: Plan, dropped: int = 0) -> Data:
         if len(part) == 0:
             raise DataError(f"the {name} split is empty ({len(table)} rows, split {plan.split!r})")
     train, val, test = parts
+    if noise is not None:
+        table = replace(table, y=noise.labels(table.y, train, val, classes))
     center, scale = _standard(table.x, _fitted_on(plan, train, val))
     test_center, test_scale = (
         _standard(table.x, test) if plan.scaling == "paper" else (center, scale)

@@ -89,7 +89,7 @@ class Job:
     def batches_left(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches that are left of the running epoch, as inputs and labels."""
         for rows in self.batches.of(self.state.epoch, self.device, self.state.batch):
-            yield self.train.x[rows], self.train.y[rows]
+            yield self.task.vary(self.train.x[rows]), self.train.y[rows]
 
     def close_epoch(self) -> Epoch:
         """Validate, and judge the network if all schedules have ended.
@@ -151,6 +151,11 @@ class Job:
         self._saved = time.monotonic()
         if place.folder is not None:
             place.save(self._capture())
+
+    def keep(self, place: Memory) -> None:
+        """Keep the network as it is now for good."""
+        if place.folder is not None:
+            place.keep(self._capture())
 
     def unsaved_seconds(self) -> float:
         """How old the last checkpoint is."""

@@ -25,11 +25,13 @@ class Keep:
     """How a run is kept in its folder.
 
     epochs: a checkpoint at the end of every so many. seconds: and within an epoch, when the last
-    one is older than this. label: what a person calls the run. command: how it was started.
+    one is older than this. step: the network after so many steps is kept for good, to rewind to
+    (see `Start`). label: what a person calls the run. command: how it was started.
     """
 
     epochs: int = 1
     seconds: float = 60.0
+    step: int | None = None
     label: str = ""
     command: tuple[str, ...] | None = None
 
@@ -38,6 +40,8 @@ class Keep:
             raise RunError(f"keep.epochs must be 1 or more, got {self.epochs}")
         if not self.seconds >= 0:
             raise RunError(f"keep.seconds must be 0 or more, got {self.seconds}")
+        if self.step is not None and self.step < 1:
+            raise RunError(f"keep.step must be 1 or more, got {self.step}")
 
 
 def train(
@@ -90,6 +94,8 @@ def _epochs(job: Job, place: Memory, keep: Keep, on_epoch: Callable[[Epoch], Non
             torch.autograd.backward(loss + penalty)
             optimizer.step()
             state.count(loss, penalty, len(y))
+            if state.step == keep.step:
+                job.keep(place)
             if job.unsaved_seconds() > keep.seconds:
                 job.save(place)
         epoch = job.close_epoch()

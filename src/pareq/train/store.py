@@ -30,7 +30,7 @@ from pareq.train.run import (
     write_json,
 )
 
-__all__ = ["Folder", "Memory", "best_of", "opened"]
+__all__ = ["Folder", "Memory", "best_of", "kept_path", "opened"]
 
 _KEPT = 2  # checkpoints: the newest, and one before it in case the disk damages that
 
@@ -59,6 +59,9 @@ class Memory:
 
     def save(self, content: Checkpoint) -> None:
         """Note all state of a step."""
+
+    def keep(self, content: Checkpoint) -> None:
+        """Note the network of a step for good."""
 
     def mark(self, state: str) -> None:
         """Note how the run stands: running, stopped, failed or finished."""
@@ -159,6 +162,13 @@ class Folder(Memory):
         checkpoint.write(checkpoint.path_of(self.checkpoints, step), content)
         checkpoint.thin(self.checkpoints, _KEPT)
 
+    def keep(self, content: Checkpoint) -> None:
+        """Write the network of a step where later checkpoints leave it alone."""
+        step, _ = _cursor(content)
+        network = {name: t for name, t in content.tensors.items() if name.startswith("model/")}
+        facts = {name: content.facts[name] for name in ("recipe", "run", "epoch", "step")}
+        checkpoint.write(kept_path(self.checkpoints, step), Checkpoint(network, facts))
+
     def best(self) -> Checkpoint:
         """The best network; if its file was moved away, from the last step."""
         path = self.checkpoints / "best.safetensors"
@@ -198,6 +208,11 @@ def _cursor(content: Checkpoint | None) -> tuple[int, int]:
     if not isinstance(step, int) or not isinstance(epoch, int):
         raise CheckpointError("has no cursor")
     return step, epoch
+
+
+def kept_path(folder: Path, step: int) -> Path:
+    """Where the network that was kept after `step` steps lies in a folder of checkpoints."""
+    return folder / f"kept-{step:08d}.safetensors"
 
 
 def best_of(content: Checkpoint) -> Checkpoint:

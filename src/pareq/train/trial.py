@@ -14,17 +14,22 @@ from pareq.tasks.base import Task, make_task
 from pareq.train.journal import Epoch
 from pareq.train.loop import Keep, restore, train
 from pareq.train.run import Run, open_run
+from pareq.train.start import Start
 
 __all__ = ["Trial", "network", "reopen"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training. task, options: as for `make_task`. recipe: its TOML text."""
+    """One training. task, options: as for `make_task`. recipe: its TOML text.
+
+    start: what it begins with, instead of the weights that are drawn.
+    """
 
     task: str
     recipe: str
     options: Mapping[str, object] = field(default_factory=dict)
+    start: Start | None = None
 
     def run(
         self,
@@ -36,11 +41,13 @@ class Trial:
         """Build the task's model, attach the recipe and train; parameters as for `train`.
 
         The recipe's seed also draws the initial weights. Raises what `make_task`, `parse_recipe`,
-        `attach` and `train` raise.
+        `attach`, `Start.apply` and `train` raise.
         """
         task = make_task(self.task, self.options)
-        recipe = parse_recipe(self.recipe)
-        return train(network(task, recipe), task, out=out, on_epoch=on_epoch, keep=keep)
+        net = network(task, parse_recipe(self.recipe))
+        if self.start is not None:
+            self.start.apply(net)
+        return train(net, task, out=out, on_epoch=on_epoch, keep=keep)
 
 
 def network(task: Task, recipe: Recipe) -> Attached:

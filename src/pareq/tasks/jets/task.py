@@ -12,6 +12,7 @@ from pareq.tasks.base import Data, Task
 from pareq.tasks.jets.features import CLASSES, FEATURES
 from pareq.tasks.jets.sources import read_source
 from pareq.tasks.networks import check_widths, mlp
+from pareq.tasks.noise import Noise
 from pareq.tasks.splits import Plan, prepare
 
 __all__ = ["Jets"]
@@ -26,7 +27,9 @@ class Jets(Task, name="jets"):
     data: see `sources.read_source`. widths: the hidden layers. batch_norm, affine, running_stats:
     whether there is batch normalisation, with a learned scale, and with running statistics.
     class_order: "openml" g q t w z, or "paper" g q w z t. split, val, test, split_seed, scaling:
-    see `splits.Plan`. drop_nonfinite: remove rows with NaN or infinities instead of refusing them.
+    see `splits.Plan`. noise: the share of the labels that is random; noise_rows, noise_validation,
+    noise_seed: see `noise.Noise`. drop_nonfinite: remove rows with NaN or infinities instead of
+    refusing them.
 
     Raises DataError for an option out of range.
     """
@@ -42,6 +45,10 @@ class Jets(Task, name="jets"):
     test: float = 0.2
     split_seed: int = 0
     scaling: str = "train"
+    noise: float = 0.0
+    noise_rows: str = "random"
+    noise_validation: bool = False
+    noise_seed: int = 0
     drop_nonfinite: bool = False
 
     def __post_init__(self) -> None:
@@ -51,7 +58,7 @@ class Jets(Task, name="jets"):
                 raise DataError(
                     f"unknown class_order {self.class_order!r}{suggest(self.class_order, ORDERS)}"
                 )
-            _ = self._plan
+            _ = self._plan, self._noise
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,9 +84,17 @@ class Jets(Task, name="jets"):
             table = raw.checked(len(CLASSES), drop_nonfinite=self.drop_nonfinite)
             place = np.array([self.classes.index(name) for name in CLASSES])
             return prepare(
-                replace(table, y=place[table.y]), self._plan, dropped=len(raw) - len(table)
+                replace(table, y=place[table.y]),
+                self._plan,
+                dropped=len(raw) - len(table),
+                noise=self._noise,
+                classes=len(CLASSES),
             )
 
     @property
     def _plan(self) -> Plan:
         return Plan(self.split, self.val, self.test, self.split_seed, self.scaling)
+
+    @property
+    def _noise(self) -> Noise:
+        return Noise(self.noise, self.noise_rows, self.noise_validation, self.noise_seed)

@@ -1,0 +1,191 @@
+"""The figures of the QAP study: what is drawn against what, with mean and standard error."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pareq.report.canvas import Axis, Canvas
+from pareq.report.figure import Figure, Key, Panel, Table
+from pareq.report.svg import SERIES, swatch
+from pareq.report.words import count, join, percent, short, tick
+from pareq.studies.matrix import Setting
+from pareq.studies.points import Place, Results, standard
+
+__all__ = ["Line", "against", "every_point", "noise", "text"]
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "auc": "macro AUC",
+    "background": "background efficiency, mean of the classes",
+    "efficiency": "neural efficiency",
+    "corrected": "neural efficiency, corrected for bias",
+    "aiq": "aIQ",
+    "agreement": "agreement with the nominal network",
+}
+_PERCENT = ("accuracy", "agreement")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a figure: its name in the legend and its places. joined: by a line."""
+
+    label: str
+    places: Sequence[Place]
+    joined: bool = True
+
+
+def against(
+    key: str, title: str, caption: str, lines: Sequence[Line], what: Mapping[str, str]
+) -> Figure | None:
+    """A panel for each figure of `what`, over what its value names: bops or pruned.
+
+    None without any line. At most nine lines are drawn, the table has all.
+    """
+    lines = [line for line in lines if line.places]
+    if not lines:
+        return None
+    panels = [
+        _panel(f"{key}-{number}", lines[:SERIES], name, over)
+        for number, (name, over) in enumerate(what.items())
+    ]
+    rows = [
+        (
+            line.label,
+            percent(place.pruned),
+            count(place.bops),
+            *(text(place, name) for name in what),
+        )
+        for line in lines
+        for place in line.places
+    ]
+    head = ("Network", "Pruned", "Bit operations", *(_NAMES[name] for name in what))
+    return Figure(
+        key,
+        title,
+        caption,
+        tuple(Key(line.label, swatch(k), k) for k, line in enumerate(lines[:SERIES])),
+        tuple(panels),
+        Table(title, head, tuple(rows)),
+        small=len(panels) > 2,
+    )
+
+
+def noise(results: Results, settings: Sequence[Setting], pruned: float) -> Figure | None:
+    """Accuracy on clean labels over the share of random training labels; a line a setting."""
+    lines = [
+        (label, points)
+        for label, points in (_noise_line(results, setting, pruned) for setting in settings)
+        if len(points) > 1
+    ]
+    if not lines:
+        return None
+    canvas = Canvas(
+        Axis("random training labels", partial(percent, decimals=0), (-0.02, 1.0)),
+        Axis("accuracy on clean labels", tick),
+    )
+    for k, (_, points) in enumerate(lines[:SERIES]):
+        xs, places = zip(*points, strict=True)
+        measures = [standard(place.measure("accuracy")) for place in places]
+        canvas.line(k, xs, [m.mean for m in measures])
+        for x, m in zip(xs, measures, strict=True):
+            canvas.point(k, x, m.mean, m.error or 0.0)
+    rows = [
+        (label, percent(share, 0), text(place, "accuracy"), text(place, "efficiency"))
+        for label, points in lines
+        for share, place in points
+    ]
+    ends = join(
+        f"{percent(p[-1][1].measure('accuracy').mean)} at {percent(p[-1][0], 0)} for {label}"
+        for label, p in lines
+    )
+    panel = Panel("Accuracy", canvas.svg("noise-0", f"Accuracy over label noise: {ends}."))
+    return Figure(
+        "noise",
+        "Training on random labels",
+        "The share of the training labels that was replaced by random ones; the test labels are"
+        " clean. Bars are standard errors over the repeats.",
+        tuple(Key(label, swatch(k), k) for k, (label, _) in enumerate(lines[:SERIES])),
+        (panel,),
+        Table(
+            "Accuracy by the share of random labels",
+            ("Network", "Random labels", "Accuracy", "Neural efficiency"),
+            tuple(rows),
+        ),
+    )
+
+
+def every_point(results: Results) -> Figure:
+    """All places as one table, shown on demand."""
+    rows = tuple(
+        (
+            place.setting.name,
+            percent(place.pruned),
+            count(place.bops),
+            str(len(place.points)),
+            *(text(place, name) for name in _NAMES),
+        )
+        for places in results.curves.values()
+        for place in places
+    )
+    head = ("Setting", "Pruned", "Bit operations", "Repeats", *_NAMES.values())
+    return Figure(
+        "points",
+        "Every point",
+        "Mean and standard error over the repeats. The commands stand below, with each setting.",
+        (),
+        (),
+        Table("Every setting in every state", head, rows),
+        folded=True,
+    )
+
+
+def text(place: Place, name: str) -> str:
+    """A figure of a place with its standard error."""
+    value = standard(place.measure(name))
+    return value.text(100, "%") if name in _PERCENT else value.text(decimals=4)
+
+
+def _noise_line(
+    results: Results, setting: Setting, pruned: float
+) -> tuple[str, list[tuple[float, Place]]]:
+    found = []
+    for share in (0, 25, 50, 75, 90, 100):
+        noisy = Setting(setting.bits, setting.method, setting.norm, setting.l1, share)
+        place = results.at(noisy, pruned)
+        if place is not None:
+            found.append((share / 100, place))
+    return f"{setting.name}, {percent(pruned, 0)} pruned", found
+
+
+def _panel(key: str, lines: Sequence[Line], name: str, over: str) -> Panel:
+    costs = [place.bops for line in lines for place in line.places]
+    canvas = Canvas(_horizontal(over, costs), _vertical(name))
+    ends = []
+    for k, line in enumerate(lines):
+        xs = [getattr(place, over) for place in line.places]
+        measures = [standard(place.measure(name)) for place in line.places]
+        if line.joined:
+            canvas.line(k, xs, [m.mean for m in measures])
+        for x, m in zip(xs, measures, strict=True):
+            canvas.point(k, x, m.mean, m.error or 0.0)
+        ends.append(
+            f"{line.label} from {measures[0].mean:.3f} at {count(line.places[0].bops)} bit"
+            f" operations to {measures[-1].mean:.3f} at {count(line.places[-1].bops)}"
+        )
+    label = f"{_NAMES[name]}: {join(ends)}."
+    title = _NAMES[name] if name == "aiq" else _NAMES[name][0].upper() + _NAMES[name][1:]
+    return Panel(title, canvas.svg(key, label))
+
+
+def _horizontal(over: str, costs: Sequence[float]) -> Axis:
+    """With the ticks 1, 2, 5, 10, ... that lie among the costs; every second one where many do."""
+    if over == "bops":
+        round_ones = [digit * 10.0**power for power in range(2, 12) for digit in (1, 2, 5)]
+        inside = [tick for tick in round_ones if min(costs) / 1.2 <= tick <= max(costs) * 1.2]
+        return Axis("bit operations", short, log=True, ticks=tuple(inside[:: 1 + len(inside) // 5]))
+    return Axis("weights pruned", partial(percent, decimals=0), (-0.02, 1.02))
+
+
+def _vertical(name: str) -> Axis:
+    show: Callable[[float], str] = tick if name in _PERCENT else "{:g}".format
+    return Axis(_NAMES[name] if len(_NAMES[name]) < 30 else name, show)

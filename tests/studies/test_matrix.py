@@ -1,0 +1,138 @@
+"""The matrix as data: counts, names, and the published stairs."""
+
+import pytest
+
+from pareq.errors import StudyError
+from pareq.operators.schedule import Stairs
+from pareq.recipe.config import dump_recipe, parse_recipe
+from pareq.studies.matrix import (
+    ALIVE,
+    FRACTIONS,
+    MATRICES,
+    PROTOCOLS,
+    QUICK_FRACTIONS,
+    Setting,
+    full,
+    published,
+    quick,
+)
+from pareq.studies.qap import Qap, recipe
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_every_setting_has_a_name_of_its_own(name):
+    settings = list(MATRICES[name]())
+    assert len({s.name for s in settings}) == len(set(settings)) == len(settings)
+
+
+def test_the_sizes_of_the_matrices():
+    """Everything crossed; what the authors ran (16 main and 5 special ones a width); a small one."""
+    assert len(list(full())) == 5 * 3 * 4 * 2 * 4 + 5 * 2
+    assert len(list(published())) == 4 * (16 + 5) + 4 * 2
+    assert len(list(quick())) == 14
+    assert {s.bits for s in quick()} == {32, 6, 4}
+
+
+def test_the_stairs_leave_the_published_weights():
+    """In the dense network of 4,256 weights, state by state."""
+    for state, alive in enumerate(ALIVE):
+        stairs = Stairs(0, 0, FRACTIONS[:state] or (0.0,))
+        assert 4256 - stairs.count(0, 4256) == alive
+
+
+def test_the_quick_study_stops_at_five_of_the_same_states(tmp_path):
+    """With label noise at three; about 150 trainings in all."""
+    left = [4256 - Stairs(0, 0, QUICK_FRACTIONS[:n] or (0.0,)).count(0, 4256) for n in range(5)]
+    assert left == [4256, 2129, 852, 426, 142]
+    trials = Qap("quick").trials(tmp_path)
+    assert trials["6b-ft/1"].states == 5
+    assert trials["6b-ft-noise.50/1"].states == 3
+    assert sum(trial.states for trial in trials.values()) == 2 * (11 * 5 + 2 * 3 + 12)
+    assert set(left) <= set(ALIVE)
+
+
+def test_names_say_what_is_not_usual():
+    assert Setting().name == "6b-ft"
+    assert Setting(32, "lt", "no-stats", "off", 50).name == "32b-lt-norm.no-stats-l1.off-noise.50"
+    assert Setting(4, "late").usual
+    assert not Setting(4, norm="off").usual
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"bits": 1}, "bits must be in 2..32, got 1"),
+        ({"method": "lottery"}, "unknown method 'lottery'"),
+        ({"norm": "noaffine"}, "unknown norm 'noaffine'; did you mean 'no-affine'?"),
+        ({"l1": "onn"}, "unknown l1 'onn'; did you mean 'on'?"),
+        ({"noise": 10}, "unknown noise 10"),
+    ],
+)
+def test_settings_that_are_none(fields, message):
+    with pytest.raises(StudyError) as caught:
+        Setting(**fields)
+    assert message in str(caught.value)
+
+
+def operators(setting: Setting) -> list[tuple[str, str]]:
+    made = recipe(setting, PROTOCOLS["full"], 7)
+    assert parse_recipe(dump_recipe(made)) == made
+    assert made.training.seed == 7
+    return [(rule.where, rule.op.name) for rule in made.rules]
+
+
+def test_recipes_of_settings():
+    """Float networks have no quantizer; L1 reaches the norms that have a scale."""
+    whole = [("*:weight", "prune"), ("*:weight", "l1"), ("*@BatchNorm*:weight", "l1")]
+    quantizers = [("*:weight", "max_abs"), ("*:output", "learned_scale")]
+    assert operators(Setting(6)) == [*whole, *quantizers]
+    assert operators(Setting(32)) == whole
+    assert operators(Setting(6, norm="off")) == [*whole[:2], *quantizers]
+    assert operators(Setting(6, norm="no-affine")) == [*whole[:2], *quantizers]
+    assert operators(Setting(6, l1="weights")) == [*whole[:2], *quantizers]
+    assert operators(Setting(6, l1="off")) == [whole[0], *quantizers]
+
+
+def test_the_published_protocol(tmp_path):
+    """Adam, 1e-4, 250 epochs, patience 10; folds; labels random in the first rows of files."""
+    training = recipe(Setting(), PROTOCOLS["published"], 1).training
+    assert (training.epochs, training.patience, training.learning_rate) == (250, 10, 1e-4)
+    assert (training.optimizer, training.batch_size, training.decay) == ("adam", 1024, "constant")
+    trials = Qap("published").trials(tmp_path)
+    assert trials["6b-ft/3"].options == {"split": "fold-3"}
+    assert trials["6b-ft-noise.50/2"].options == {
+        "split": "fold-2",
+        "noise": 0.5,
+        "noise_seed": 2,
+        "noise_rows": "paper",
+        "noise_validation": True,
+    }
+    assert trials["6b-lt-norm.no-stats/1"].options == {"split": "fold-1", "running_stats": False}
+    assert trials["6b-ft-norm.off/1"].options == {"split": "fold-1", "batch_norm": False}
+    assert [trials[f"6b-{m}/1"].rewind for m in ("ft", "lt")] == [None, 0]
+    assert trials["6b-ft/1"].states == 12
+    assert set(trials["6b-dense/1"].fractions) == {0.0}
+    search = trials["6b-bo/2"]
+    assert (search.states, search.initial, search.seed) == (20, 5, 2)
+    assert search.options == {"split": "fold-2"}
+
+
+def test_each_trial_has_a_command_of_its_own(tmp_path):
+    """With what was changed."""
+    made = Qap.made("quick", "", 3, None)
+    command = made.trials(tmp_path)["4b-lt/2"].command
+    assert " ".join(command) == "pareq study qap --matrix quick --epochs 3 --only 4b-lt/2"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("quik", "", None, None), "unknown matrix 'quik'; did you mean 'quick'?"),
+        (("quick", "", 0, None), "epochs must be 1 or more, got 0"),
+        (("quick", "", None, 0), "repeats must be 1 or more, got 0"),
+    ],
+)
+def test_studies_that_cannot_be_made(given, message):
+    with pytest.raises(StudyError) as caught:
+        Qap.made(*given)
+    assert message in str(caught.value)

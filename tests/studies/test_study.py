@@ -1,0 +1,196 @@
+"""The driver and a descent: what is done is done once, what fails stops nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pareq.errors import StudyError
+from pareq.recipe.config import dump_recipe, parse_recipe
+from pareq.recipe.recipe import Recipe
+from pareq.search.executor import InProcess
+from pareq.studies.base import drive, read_errors
+from pareq.studies.descent import Descent, read_state
+from pareq.studies.qap import Qap
+from pareq.train.run import open_run
+from tests.studies.small import FRACTIONS, study
+
+ONLY = "6b-[fl]t/1"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Fine-tuning and lottery ticket at 6 bits; the study, its folder, what was told."""
+    folder = tmp_path_factory.mktemp("study")
+    made, told = study(folder), []
+    assert drive(made, folder / "out", InProcess(), only=ONLY, tell=told.append) == {}
+    return made, folder / "out", told
+
+
+def times(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+
+
+def test_a_descent_is_a_folder_of_runs(ran):
+    """Each state prunes a share of what is left, and says what its layers say."""
+    made, out, _ = ran
+    for method in ("ft", "lt"):
+        descent = made.trials(out)[f"6b-{method}/1"]
+        assert descent.done == descent.states == len(FRACTIONS) + 1
+        runs = [open_run(descent.state(n)) for n in range(descent.states)]
+        assert [run.result.cost["alive"] for run in runs] == [4256, 2128, 1064]
+        assert [run.about.label for run in runs][1] == f"6b-{method} 50.0% pruned"
+        command = " ".join(runs[1].about.command)
+        assert command.startswith("pareq study qap --matrix quick --data ")
+        assert command.endswith(f"--epochs 1 --repeats 1 --only 6b-{method}/1")
+        for n, run in enumerate(runs):
+            state = read_state(descent.state(n))
+            matrix = run.result.test["confusion"]
+            assert len(state.predicted) == sum(map(sum, matrix)) == state.information.samples
+            columns = [sum(row[c] for row in matrix) for c in range(5)]
+            assert [(state.predicted == c).sum() for c in range(5)] == columns
+            assert [e.path for e in state.information.layers] == ["bn1", "bn2", "bn3", "fc4"]
+
+
+def test_a_lottery_ticket_begins_each_state_with_the_first_weights(ran):
+    _, out, _ = ran
+    starts = {
+        method: [
+            (out / f"6b-{method}/1/state-0{n}/weights-start.safetensors").read_bytes()
+            for n in range(3)
+        ]
+        for method in ("ft", "lt")
+    }
+    assert len(set(starts["lt"])) == 1
+    assert len(set(starts["ft"])) == 3
+    assert starts["ft"][0] == starts["lt"][0]
+
+
+def test_progress_is_told(ran):
+    _, _, told = ran
+    assert (told[0].done, told[0].total, told[0].left) == (0, 6, None)
+    assert (told[-1].done, told[-1].total, told[-1].left, told[-1].failed) == (6, 6, 0.0, 0)
+
+
+def test_what_is_done_is_not_done_again(ran):
+    made, out, _ = ran
+    before = times(out)
+    assert drive(made, out, InProcess(), only=ONLY) == {}
+    assert times(out) == before
+
+
+def test_a_folder_of_another_study_is_refused(ran, tmp_path):
+    """With what differs."""
+    _, out, _ = ran
+    with pytest.raises(StudyError) as caught:
+        drive(study(tmp_path, epochs=2), out, InProcess(), only=ONLY)
+    text = str(caught.value)
+    assert text.startswith(f"study qap: {out}: began with")
+    assert text.endswith("go back to the former value, or use another folder")
+
+
+def test_a_name_that_no_trial_has(ran):
+    made, out, _ = ran
+    with pytest.raises(StudyError) as caught:
+        drive(made, out, InProcess(), only="6b-fd/1")
+    assert str(caught.value) == (
+        "study qap: none of 14 trials is called '6b-fd/1'; a name is such as '32b-ft/1',"
+        " pareq study qap --dry-run lists them"
+    )
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_stops_nothing(ran, tmp_path):
+    """It is told, kept in a file, in the report, and tried again the next time."""
+    made, out, _ = ran
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    broken = copy / "6b-lt/1/state-02"
+    shutil.rmtree(broken)
+    broken.mkdir()
+    (broken / "notes.txt").touch()
+    told = []
+    errors = drive(made, copy, InProcess(), only=ONLY, tell=told.append)
+    assert list(errors) == ["6b-lt/1"]
+    assert "holds 'notes.txt' and no run.json" in errors["6b-lt/1"]
+    assert errors == read_errors(copy) == json.loads((copy / "errors.json").read_text())
+    assert (told[-1].done, told[-1].failed) == (5, 1)
+    page = made.report(copy).read_text()
+    assert "holds &#39;notes.txt&#39;" in page
+    (broken / "notes.txt").unlink()
+    assert drive(made, copy, InProcess(), only=ONLY) == read_errors(copy) == {}
+    straight, mended = (open_run(d / "6b-lt/1/state-02") for d in (out, copy))
+    assert mended.epochs == straight.epochs
+    assert mended.result.test == straight.result.test
+
+
+def test_a_damaged_measurement_is_told_with_its_remedy(ran, tmp_path):
+    made, out, _ = ran
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    file = copy / "6b-lt/1/state-01/study.json"
+    file.write_text("{")
+    with pytest.raises(StudyError) as caught:
+        read_state(file.parent)
+    assert str(caught.value).endswith("remove it and run the study again")
+    assert "remove it and run the study again" in made.report(copy).read_text()
+
+
+def test_a_descent_needs_something_to_prune(tmp_path):
+    with pytest.raises(StudyError) as caught:
+        Descent(str(tmp_path), "digits", dump_recipe(Recipe()), (0.5,), label="plain").run()
+    assert str(caught.value) == ("plain: the recipe has no rule with the operator prune; add one")
+
+
+def test_late_rewinding_goes_back_to_an_epoch(ran, tmp_path):
+    """Its dense state is that of fine-tuning, its later ones begin with what was kept."""
+    made, out, _ = ran
+    tuned = made.trials(out)["6b-ft/1"]
+    late = Descent(
+        str(tmp_path), "jets", tuned.recipe, FRACTIONS[:1], tuned.options, rewind=1, label="late"
+    )
+    late.run()
+    assert open_run(late.state(0)).epochs == open_run(tuned.state(0)).epochs
+    kept = list((late.state(0) / "checkpoints").glob("kept-*.safetensors"))
+    steps = open_run(late.state(0)).epochs[0].step
+    assert [path.name for path in kept] == [f"kept-{steps:08d}.safetensors"]
+    begun = [d.state(1) / "weights-start.safetensors" for d in (late, tuned)]
+    assert begun[0].read_bytes() == begun[1].read_bytes()  # after one epoch the best is the last
+    assert parse_recipe(open_run(late.state(1)).recipe).rules[0].when.fractions == (0.5,)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(ran, tmp_path):
+    """The whole study, workers and all, again and again; the result is that of one sitting."""
+    made, _, _ = ran
+    words = [sys.executable, "-m", "pareq", "study", "qap", "--quick", "--data", made.data]
+    words += ["--epochs", "1", "--repeats", "1", "--only", "6b-ft/1", "--workers", "1"]
+    words += ["--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for state in (0, 2):
+        sitting = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+        awaited = tmp_path / f"6b-ft/1/state-0{state}/run.json"
+        for _ in range(1200):
+            if awaited.exists():
+                break
+            time.sleep(0.05)
+        sitting.send_signal(signal.SIGKILL)
+        sitting.wait()
+        time.sleep(0.5)
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.endswith(f"report: {tmp_path / 'report.html'}\n")
+    straight = tmp_path / "straight"
+    assert drive(Qap.made("quick", made.data, 1, 1), straight, InProcess(), only="6b-ft/1") == {}
+    for n in range(5):
+        one, two = (open_run(f / f"6b-ft/1/state-0{n}") for f in (tmp_path, straight))
+        assert one.epochs == two.epochs
+        assert one.result.test == two.result.test
+        files = [f / f"6b-ft/1/state-0{n}/study.json" for f in (tmp_path, straight)]
+        assert files[0].read_bytes() == files[1].read_bytes()
