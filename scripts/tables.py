@@ -45,11 +45,12 @@ def whole(name: str) -> str:
 
 def steps() -> str:
     """The time of a step over that of a float step, ours and each peer, with one thread."""
+    names = {"mlp": "jet MLP", "mlp+bn": "jet MLP + batch norm", "resnet20": "ResNet-20"}
     rows = [r for r in rows_of("train_step") if str(r["metric"]).endswith("1 thread")]
+    rows = [r for r in rows if str(r["case"]).split(",")[0] in names]
     cases = list(dict.fromkeys(str(r["case"]).split(",")[0] for r in rows))
     beside_float = [r for r in rows if r["peer_name"] == "float"]
     floats = {str(r["case"]).split(",")[0]: float(str(r["peer"])) for r in beside_float}
-    names = {"mlp": "jet MLP", "mlp+bn": "jet MLP + batch norm", "resnet20": "ResNet-20"}
     ours: dict[str, dict[str, float]] = {}
     for r in rows:
         case, variant = str(r["case"]).split(", ")
@@ -69,6 +70,8 @@ TABLES = {
     "steps": steps,
     "train-step": lambda: whole("train_step"),
     "quality": lambda: whole("quality"),
+    "infer-mlp": lambda: whole("infer_mlp"),
+    "infer-cnn": lambda: whole("infer_cnn"),
 }
 
 
