@@ -1,5 +1,8 @@
 """The float edge in C gives the integers of `Grid.quantize`, for float32 and float64."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from pareq.backends import C, build
 from pareq.ir.build import Builder
 from pareq.ir.execute import evaluate
 from pareq.numerics.grid import Grid
+from tests.backends.networks import perceptron
 
 ROUNDINGS = ("half_even", "half_up", "floor", "toward_zero")
 GRIDS = [
@@ -63,3 +67,45 @@ def test_inputs_that_wrap_take_the_long_way(tmp_path):
     artefact = build(graph, C(flags=("-O1",)), tmp_path / "net")
     given = np.arange(-30, 30, 0.25).reshape(-1, 3)
     assert np.array_equal(artefact(given), evaluate(graph, given)[0])
+
+
+HOSTILE = """
+#include <stdint.h>
+#include <stdio.h>
+#include "net.h"
+/* Any bits at all as reals: NaN, infinities, huge and subnormal numbers. */
+int main(void) {
+    enum { ROWS = 997 };
+    static union { uint32_t bits[ROWS * 6]; float reals[ROWS * 6]; } small;
+    static union { uint64_t bits[ROWS * 6]; double reals[ROWS * 6]; } large;
+    static double y[ROWS * 4];
+    uint64_t state = 88172645463325252u, nans = 0;
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < ROWS * 6; i++) {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            small.bits[i] = (uint32_t)(state >> 16), large.bits[i] = state;
+            if (i % 5 == 0) { /* every exponent of all ones: NaN or infinity */
+                small.bits[i] |= 0x7f800000u, large.bits[i] |= 0x7ff0000000000000u;
+                if (i % 2) small.bits[i] &= 0xff800000u, large.bits[i] &= 0xfff0000000000000u;
+            }
+        }
+        nans += net_float(small.reals, y, ROWS) + net_double(large.reals, y, ROWS);
+    }
+    printf("%d", nans > 0);
+    return 0;
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vectors", ["-march=native", "-mavx2", "-DNET_PLAIN"])
+@pytest.mark.parametrize("compiler", [name for name in ("gcc", "clang") if shutil.which(name)])
+def test_hostile_reals_run_clean_under_sanitizers(compiler, vectors, tmp_path):
+    build(perceptron((6, 9, 4)), C(), tmp_path / "net", name="net")
+    (tmp_path / "main.c").write_text(HOSTILE)
+    sanitize = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    command = [compiler, "-std=c11", *sanitize, vectors, "-ffp-contract=off", "-DNET_REAL"]
+    files = [tmp_path / "main.c", tmp_path / "net" / "net.c", "-o", tmp_path / "main", "-lm"]
+    subprocess.run([*command, "-I", tmp_path / "net", *files], check=True)
+    ran = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1", "")
