@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from pareq.cli.live import Board, Counter
+from pareq.cli.tables import figures_table
+from pareq.tasks import TASKS
 from pareq.train.journal import Epoch
 
 
@@ -77,3 +79,19 @@ def test_a_counter_counts(terminal):
     said = console.file.getvalue()
     assert "5,000 of 5,000 jets" in said
     assert terminal or said.count("\n") == 11
+
+
+def test_a_score_is_shown_as_its_task_reads_it():
+    console = screen(terminal=False)
+    with Board(console, {"a": 1}, TASKS["superres"]().score_text) as board:
+        board.tell("a", epoch(1, val_accuracy=28.25))
+    assert console.file.getvalue() == "a: epoch 1/1, loss 0.5000  28.25 dB\n"
+
+
+def test_figures_of_a_task_without_labels_are_rows():
+    console = screen(terminal=False)
+    console.print(figures_table({"loss": 0.25, "psnr": 28.25, "psnr_pictures": [28.0, 28.5]}))
+    assert [line.split() for line in console.file.getvalue().splitlines() if line.strip()] == [
+        ["loss", "0.25"],
+        ["psnr", "28.25"],
+    ]

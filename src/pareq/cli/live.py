@@ -1,6 +1,6 @@
 """What a person sees while something runs: bars on a terminal, a few lines elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -16,10 +16,16 @@ _LINES = 10  # for each run or piece of work, where there is no terminal
 
 
 class Board:
-    """The progress of some runs, each a name and its number of epochs."""
+    """The progress of some runs, each a name and its number of epochs; score: see `Task`."""
 
-    def __init__(self, console: Console, runs: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        runs: Mapping[str, int],
+        score: Callable[[float], str] = "{:6.1%}".format,
+    ) -> None:
         self._console = console
+        self._score = score
         self._epochs = dict(runs)
         self._told = dict.fromkeys(runs, 0)
         self._bars: dict[str, TaskID] = {}
@@ -58,17 +64,16 @@ class Board:
             self._progress.start_task(bar)
         last, total = self._told[name], self._epochs[name]
         self._told[name] = epoch.epoch
-        self._progress.update(bar, completed=epoch.epoch, figures=_figures(epoch))
+        self._progress.update(bar, completed=epoch.epoch, figures=self._figures(epoch))
         due = epoch.epoch * _LINES // total > last * _LINES // total or not last
         if due and not self._console.is_terminal:
-            line = f"{name}: epoch {epoch.epoch}/{total}, {_figures(epoch)}"
+            line = f"{name}: epoch {epoch.epoch}/{total}, {self._figures(epoch)}"
             self._console.print(Text(line), soft_wrap=True)
 
-
-def _figures(epoch: Epoch) -> str:
-    pruned = f"  {epoch.sparsity:.0%} zero" if epoch.sparsity >= 0.005 else ""
-    bits = f"  {epoch.bits:.3g} bits" if epoch.bits < 32 else ""
-    return f"loss {epoch.val_loss:.4f}  {epoch.val_accuracy:6.1%}{pruned}{bits}"
+    def _figures(self, epoch: Epoch) -> str:
+        pruned = f"  {epoch.sparsity:.0%} zero" if epoch.sparsity >= 0.005 else ""
+        bits = f"  {epoch.bits:.3g} bits" if epoch.bits < 32 else ""
+        return f"loss {epoch.val_loss:.4f}  {self._score(epoch.val_accuracy)}{pruned}{bits}"
 
 
 class Counter:

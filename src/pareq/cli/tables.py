@@ -20,7 +20,7 @@ from pareq.report.words import NONE, Measure, count, percent, plural, size
 from pareq.tasks.base import Data
 from pareq.train.run import Run
 
-__all__ = ["comparison", "contents", "meetings", "outcome", "quality_table"]
+__all__ = ["comparison", "contents", "figures_table", "meetings", "outcome", "quality_table"]
 
 
 def comparison(folders: Sequence[Path]) -> Table:
@@ -89,6 +89,20 @@ def _text(cell: str | None) -> str:
     return (cell or NONE).replace("\u202f", " ")
 
 
+def figures_table(figures: Mapping[str, object]) -> Table:
+    """What `Task.evaluate` gives: a row a class, or for a task without labels a row a figure.
+
+    Raises ReportError when it is not that.
+    """
+    if "accuracy" in figures:
+        return quality_table(figures)
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            table.add_row(name, f"{value:.4g}")
+    return table
+
+
 def quality_table(figures: Mapping[str, object]) -> Table:
     """What `Task.evaluate` gives, a row a class.
 
@@ -127,7 +141,7 @@ def outcome(run: Run) -> RenderableType:
         ended += " (stopped early)"
     weights = f"{count(totals['nonzero'])} of {count(totals['weights'])} weights are not zero"
     line = f"{ended}; {count(totals[BOPS])} bit operations; {weights}"
-    return Group(quality_table(result.test), Text(line))
+    return Group(figures_table(result.test), Text(line))
 
 
 def meetings(net: Attached) -> Table:

@@ -55,6 +55,7 @@ def train(  # noqa: PLR0913 - a command's parameters are its options
     from pareq.cli.live import Board
     from pareq.cli.tables import outcome
     from pareq.recipe.config import dump_recipe
+    from pareq.tasks.base import make_task
     from pareq.train.journal import Epoch
     from pareq.train.loop import Keep
     from pareq.train.tensorboard import TensorBoard
@@ -66,7 +67,8 @@ def train(  # noqa: PLR0913 - a command's parameters are its options
     keep = Keep(label=label, command=("pareq", *sys.argv[1:]))
     console = Console()
     with ExitStack() as stack:
-        board = stack.enter_context(Board(console, {name: made.training.epochs}))
+        score = make_task(task, trial.options).score_text
+        board = stack.enter_context(Board(console, {name: made.training.epochs}, score))
         writer = stack.enter_context(closing(TensorBoard(tensorboard))) if tensorboard else None
 
         def tell(epoch: Epoch) -> None:
@@ -91,7 +93,7 @@ def evaluate(
     pareq eval runs/mine --data other-jets.npz --json
     """
     from pareq.cli.arguments import task_options
-    from pareq.cli.tables import quality_table
+    from pareq.cli.tables import figures_table
     from pareq.train.trial import reopen
 
     _, task, net = reopen(run, task_options(None, data))
@@ -99,7 +101,7 @@ def evaluate(
     if as_json:
         sys.stdout.write(json.dumps(figures) + "\n")
     else:
-        Console().print(quality_table(figures))
+        Console().print(figures_table(figures))
 
 
 def report(

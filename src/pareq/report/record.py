@@ -51,6 +51,8 @@ def check_types(run: Run) -> None:
 def read_quality(record: Record) -> Quality:
     """What `Quality.as_dict` gave, among other things, after JSON; all figures must be finite."""
     known = {f.name for f in fields(Quality)}
+    if not record.keys() & known:
+        raise ReportError("no classes were told apart; only such runs can be reported")
     try:
         quality = Quality.from_dict({key: record[key] for key in record.keys() & known})
     except TypeError as error:

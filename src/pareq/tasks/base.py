@@ -95,6 +95,10 @@ class Task(ABC):
         """The sum over the rows of what is validated: how many labels are right, 0-dim."""
         return (output.argmax(1) == y).sum()
 
+    def score_text(self, score: float) -> str:
+        """The mean score as a person reads it, such as 75.3%."""
+        return f"{score:6.1%}"
+
     def vary(self, x: Tensor) -> Tensor:
         """A training batch as the network shall see it; random numbers come from torch."""
         return x

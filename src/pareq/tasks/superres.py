@@ -109,6 +109,10 @@ class SuperResolution(Task, name="superres"):
         """The sum of the peak signal-to-noise ratios of the patches, in dB."""
         return _decibel((output.clamp(0, 1) - y).square().mean((1, 2, 3))).sum()
 
+    def score_text(self, score: float) -> str:
+        """The peak signal-to-noise ratio with its unit."""
+        return f"{score:.2f} dB"
+
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, object]:
         """Loss and psnr in dB, the mean over the pictures of a test split, else over the rows.
 
