@@ -29,20 +29,6 @@ def _plain(monkeypatch, tmp_path):
     monkeypatch.delenv("PAREQ_DATA", raising=False)
 
 
-@pytest.fixture
-def pareq_says(capsys):
-    """Run a command that must succeed; what it printed."""
-
-    def run(*words: str) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        said = capsys.readouterr()
-        assert (ended.value.code, said.err) == (0, "")
-        return said.out
-
-    return run
-
-
 def process(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pareq", *words],

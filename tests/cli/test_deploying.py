@@ -51,20 +51,6 @@ def built(run, whole_built) -> Path:
     return run
 
 
-@pytest.fixture
-def pareq_says(capsys):
-    """Run a command that must succeed; what it printed."""
-
-    def run(*words: str) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        said = capsys.readouterr()
-        assert (ended.value.code, said.err) == (0, "")
-        return said.out
-
-    return run
-
-
 def test_from_a_run_to_a_proved_program(pareq_says, run):
     """The four commands in a row."""
     said = pareq_says("lower", "run")
