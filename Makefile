@@ -13,7 +13,7 @@ demo: .venv/.demo  ## Train, prune and quantize the jet tagger, build it in C, w
 	@$(CC) --version > /dev/null 2>&1 || scripts/system gcc=gcc,libc6-dev
 	@$(BIN)/pareq demo
 
-test:  ## Run every test, slow ones too, with coverage
+test:  ## Run every test, with coverage of all but the slow
 	@scripts/system gcc=gcc,libc6-dev chromium
 	@scripts/test all
 
