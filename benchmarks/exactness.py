@@ -3,19 +3,21 @@
 All networks of `tests/conformance/matrix.py`: MLPs with and without batch norm at 2 to 16 bits, a
 residual, a depthwise-separable and a one-dimensional convolutional network, with powers of two and
 with free scales. Inputs: all lowest, all highest, a million random points of the input grid (a
-quarter of them at its ends), and the jets of the test set. Three comparisons with the integer
-reference: the network in float64, C, and exact ONNX where its packages are installed. The float32
-network is compared on the test set; its differences are shown with those that rounding ties
-explain.
+quarter of them at its ends), and the jets of the test set. Compared with the integer reference:
+the network in float64, C in three builds (for this processor, for AVX2, plain), and exact ONNX
+where its packages are installed. The float32 network is compared on the test set; its differences
+are shown with those that rounding ties explain.
 
 C is compiled without optimisation from 12 bits on, where compilers need minutes for the thresholds.
+The networks with most bits come last. With --json each network is written as it ends, and --missing
+leaves those out that the file holds: the whole matrix takes an hour or two.
 """
 
+import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -47,27 +49,31 @@ def counts(name: str, rows: int) -> dict[str, int]:
     found |= {"float32": single.float32_differ, "float32 unexplained": single.unexplained}
     parts = [samples(graph, min(PART, rows - n), seed=n) for n in range(0, rows, PART)]
     parts.append(quantize_inputs(graph, test.numpy())[0])
-    expected = [execute(graph, x).outputs[0] for x in parts]
+    expected = [execute(graph, x, batch=4096).outputs[0] for x in parts]
     for x, y in zip(parts, expected, strict=True):
         found["float64"] += disagreements(net, graph, x, y)
         found["integers compared"] += y.size
     with tempfile.TemporaryDirectory() as folder:
-        for backend in backends(case.bits):
+        for label, backend in backends(case.bits).items():
             try:
-                artefact = build(graph, backend, Path(folder) / backend.name)
+                artefact = build(graph, backend, Path(folder) / label / "net")
             except MissingExtra:
                 continue
             pairs = zip(parts, expected, strict=True)
-            found[backend.name] = sum(int((artefact.run(x)[0] != y).sum()) for x, y in pairs)
+            found[label] = sum(int((artefact.run(x)[0] != y).sum()) for x, y in pairs)
     return found
 
 
-def backends(bits: int) -> list[Backend]:
-    """C, and ONNX with integers alone where it is known."""
-    return [
-        C(flags=("-O0",) if bits >= LARGE else ("-O1", "-march=native"), threads=1),
-        *(BACKENDS[name] for name in BACKENDS if name == "onnx"),
-    ]
+def backends(bits: int) -> dict[str, Backend]:
+    """C in every build, and ONNX with integers alone where it is known."""
+    level = "-O0" if bits >= LARGE else "-O1"
+    builds = {"C": ("-march=native",), "C AVX2": ("-mavx2",), "C plain": ("-DNET_PLAIN",)}
+    found: dict[str, Backend] = {
+        label: C(flags=(level, *flags), threads=1) for label, flags in builds.items()
+    }
+    if "onnx" in BACKENDS:
+        found["ONNX"] = BACKENDS["onnx"]
+    return found
 
 
 def rows_of(name: str, found: dict[str, int]) -> list[Row]:
@@ -85,24 +91,36 @@ def rows_of(name: str, found: dict[str, int]) -> list[Row]:
     return rows
 
 
-def chosen(words: Sequence[str]) -> list[str]:
-    """The networks whose names hold one of some words; all without words."""
-    return [name for name in CASES if not words or any(word in name for word in words)]
+def chosen(words: Sequence[str], done: Collection[str]) -> list[str]:
+    """The networks whose names hold one of some words (all without words), fewest bits first."""
+    names = [name for name in CASES if not words or any(word in name for word in words)]
+    return sorted((name for name in names if name not in done), key=lambda name: CASES[name].bits)
+
+
+def held(file: Path | None) -> set[str]:
+    """The networks of a results file."""
+    if file is None or not file.exists():
+        return set()
+    return {row["case"] for row in json.loads(file.read_text())}
 
 
 def main() -> None:
-    """Compare, two networks at a time."""
+    """Compare, some networks at a time."""
     parser = arguments("Mismatches between networks, the integer reference and programs.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="random samples a network")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of networks")
+    parser.add_argument("--missing", action="store_true", help="not those that --json holds")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    names = chosen(given.only)
+    names = chosen(given.only, held(given.json) if given.missing else ())
+    holds = True
     with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
-        found = list(pool.map(partial(counts, rows=given.rows), names))
-    rows = [row for name, each in zip(names, found, strict=True) for row in rows_of(name, each)]
-    report(rows, given.json)
-    sys.exit(0 if all(row.holds for row in rows) else 1)
+        works = {pool.submit(counts, name, given.rows): name for name in names}
+        for work in as_completed(works):
+            rows = rows_of(works[work], work.result())
+            holds = holds and all(row.holds for row in rows)
+            report(rows, given.json)
+    sys.exit(0 if holds else 1)
 
 
 if __name__ == "__main__":
