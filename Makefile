@@ -48,7 +48,7 @@ env: .venv/.dev  ## Set up .venv with every tool and extra that the tests use
 	@touch $@
 
 .venv/.dev: .venv/.base pyproject.toml
-	@$(INSTALL) --editable '.[all,jets,bayes]' --group dev --group docs
+	@$(INSTALL) --editable '.[all,jets,bayes,fpga,ray]' --group dev --group docs
 	@touch $@
 
 pins:  ## Renew constraints.txt: the newest versions that fit, tried in an environment of their own
