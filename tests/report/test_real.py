@@ -48,6 +48,7 @@ def test_trained_runs_become_a_report(tmp_path):
         "ROC curves",
         "Quality against cost",
         "Training",
+        "Timeline of QAP",
         "Pruning and quantization over time",
         "Layer by layer",
         "Weights of QAP",

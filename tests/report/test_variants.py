@@ -54,8 +54,8 @@ def test_unfinished_runs_count_in_no_mean(tmp_path):
     (found,) = sections(collect([done, open_run])[0])
     (variant,) = found.variants
     assert len(variant.runs) == 2
-    assert variant.accuracy is not None
-    assert variant.accuracy.seeds == 1
+    assert variant.score is not None
+    assert variant.score.seeds == 1
 
 
 def test_tasks_and_classes_have_sections_of_their_own(tmp_path):
@@ -83,8 +83,8 @@ def test_more_variants_than_colours_leave_some_without(tmp_path):
     assert len(found.variants) == 12
     assert colours == list(range(SERIES))
     assert found.variants[0].series == 0
-    coloured = [v.accuracy.mean for v in found.variants[1:] if v.series is not None and v.accuracy]
-    places = [(v.total(BOPS).mean, v.accuracy.mean) for v in found.variants[1:]]
+    coloured = [v.score.mean for v in found.variants[1:] if v.series is not None and v.score]
+    places = [(v.total(BOPS).mean, v.score.mean) for v in found.variants[1:]]
     front = pareto(places)
     assert all(found.variants[1:][i].series is not None for i in front[: SERIES - 1])
     assert len(coloured) == SERIES - 1

@@ -17,6 +17,7 @@ from pareq.ir.execute import quantize_inputs
 from pareq.report.record import read_cost
 from pareq.report.structure import accumulators, removals, steps
 from pareq.report.words import count, plural, size
+from pareq.tasks.base import TASKS, Judged
 from pareq.train.deploy import Lowered, home, load_artefact
 from pareq.train.latency import PEER, Latency, float32_peer, keep_latencies, latencies
 from pareq.train.run import open_run
@@ -54,9 +55,12 @@ def _sentences(found: Lowered) -> Iterator[str]:
         weights = sum(each.weights[0] for each in gone)
         yield f"removed: {plural(channels, 'channel')}, {count(zeros)} of {count(weights)} weights"
     agrees = found.agrees
-    accuracy = found.test.get("accuracy")
-    if isinstance(accuracy, float):
-        yield f"accuracy on {agrees.rows:,} test samples: {100 * accuracy:.2f} %"
+    task = open_run(found.folder).about.task
+    judged = TASKS[task].judged if task in TASKS else Judged()
+    score = found.test.get(judged.figure)
+    if isinstance(score, float):
+        shown = f"{judged.factor * score:.2f} {judged.unit}".rstrip()
+        yield f"{judged.label} on {agrees.rows:,} test samples: {shown}"
     yield (
         f"beside the network in float64: {agrees.float64_differ} of {agrees.outputs:,} outputs"
         " differ"

@@ -47,10 +47,13 @@ def comparison(folders: Sequence[Path]) -> Table:
 
 def _rows(section: Section) -> Iterator[tuple[str, Callable[[Variant], str | None]]]:
     """Each figure: its name, and its text for a variant."""
-    yield "accuracy, %", lambda v: _percent(v.accuracy, 2)
+    judged = section.judged
+    unit = f", {judged.unit}" if judged.unit else ""
+    yield f"{judged.label}{unit}", lambda v: _scaled(v.score, judged.factor, 2)
     if any(v.integers for v in section.variants):
-        yield "in integers, %", lambda v: _percent(v.integers, 2)
-    yield "macro AUC, %", lambda v: _percent(v.auc, 2)
+        yield f"in integers{unit}", lambda v: _scaled(v.integers, judged.factor, 2)
+    if section.classes:
+        yield "macro AUC, %", lambda v: _percent(v.auc, 2)
     for index, name in enumerate(section.classes):
         yield f"background {name}, %", lambda v, c=index: _percent(v.background(c), 3)  # type: ignore[misc]
     yield "bit operations", lambda v: _whole(v.total(BOPS))
@@ -60,24 +63,31 @@ def _rows(section: Section) -> Iterator[tuple[str, Callable[[Variant], str | Non
 
 def _explained(section: Section) -> str:
     """What the table cannot say in a cell."""
-    point = _text(percent(section.signal_efficiency, 0))
-    background = f"background: how many others pass where {point} of a class do (less is better)"
+    point, lines = _text(percent(section.signal_efficiency, 0)), []
+    if section.classes:
+        lines = [f"background: how many others pass where {point} of a class do (less is better)"]
     seeds = min(len(v.finished) for v in section.variants if v.finished)
+    tested = [q.samples for v in section.variants for run in v.runs if (q := run.quality)]
     if seeds > 1:
-        return f"{background}\n±: standard deviation over {plural(seeds, 'seed')}"
-    tested = next(q.samples for v in section.variants for run in v.runs if (q := run.quality))
-    return f"{background}\n±: statistical error of {tested:,} test samples"
+        lines.append(f"±: standard deviation over {plural(seeds, 'seed')}")
+    elif tested:
+        lines.append(f"±: statistical error of {tested[0]:,} test samples")
+    return "\n".join(lines)
 
 
 def _percent(value: Measure | None, places: int) -> str | None:
+    return _scaled(value, 100, places)
+
+
+def _scaled(value: Measure | None, factor: float, places: int) -> str | None:
     """With the error to two digits, but no more places than that: four columns fit a terminal."""
     if value is None:
         return None
     if not value.error:
-        return f"{100 * value.mean:.2f}"
-    error = 100 * value.error
+        return f"{factor * value.mean:.2f}"
+    error = factor * value.error
     shown = min(max(1 - math.floor(math.log10(error)), 0), places)
-    return f"{100 * value.mean:.{shown}f} ± {error:.{shown}f}"
+    return f"{factor * value.mean:.{shown}f} ± {error:.{shown}f}"
 
 
 def _whole(value: Measure | None) -> str | None:

@@ -124,6 +124,27 @@ class Canvas:
         """Horizontal bars from zero."""
         self._axes.barh(at, lengths, height=thickness, color=_tone(series), gid=f"series-{series}")
 
+    def span(self, series: int, at: int, ends: tuple[float, float], *, faint: bool = False) -> None:
+        """A horizontal bar between two ends; nothing where they meet."""
+        if ends[1] > ends[0]:
+            self._axes.barh(
+                [at],
+                [ends[1] - ends[0]],
+                left=[ends[0]],
+                height=0.6,
+                color=_tone(series),
+                alpha=0.35 if faint else 1.0,
+                gid=f"series-{series}",
+            )
+
+    def cell(self, series: int, at: tuple[int, int], shade: float, text: str) -> None:
+        """A square of a map around (x, y), from pale (0) to full (1), with a text."""
+        x, y = at
+        self._axes.bar(
+            [x], [0.96], 0.96, y - 0.48, color=_tone(series), alpha=0.15 + 0.6 * shade, zorder=2
+        )
+        self._axes.text(x, y, text, color=Tone.INK, ha="center", va="center", zorder=3)
+
     def histogram(
         self, series: int | None, edges: Numbers, counts: Numbers, *, filled: bool
     ) -> None:

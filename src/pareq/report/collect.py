@@ -13,8 +13,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,16 @@ from pareq.errors import PareqError, ReportError, at
 from pareq.metrics.cost import Cost
 from pareq.metrics.quality import Quality, Roc
 from pareq.report.deployed import Deployed, deployed
-from pareq.report.record import check_types, read_cost, read_quality, read_roc, read_tensors
+from pareq.report.record import (
+    check_types,
+    read_cost,
+    read_figures,
+    read_quality,
+    read_roc,
+    read_tensors,
+)
+from pareq.report.words import Measure
+from pareq.tasks.base import TASKS, Judged
 from pareq.train.journal import Epoch
 from pareq.train.run import Run, open_run
 
@@ -42,9 +51,9 @@ class Trained:
     """One readable run folder.
 
     variant: equal for runs that differ by their seed only. label: how a person calls it. history:
-    each figure of the epochs, (epochs,). quality, rocs, cost: of the test split, once the run is
-    finished. deployed: the network in integers, once it was lowered. notes: one line each for the
-    reader.
+    each figure of the epochs, (epochs,). judged: what its score is. quality and rocs of a
+    classifier, figures of another task, cost: of the test split, once the run is finished.
+    deployed: the network in integers, once it was lowered. notes: one line each for the reader.
     """
 
     folder: Path
@@ -52,12 +61,21 @@ class Trained:
     variant: str
     label: str
     history: Mapping[str, Array]
+    judged: Judged = field(default_factory=Judged)
+    figures: Mapping[str, float] = field(default_factory=dict)
     quality: Quality | None = None
     rocs: tuple[Roc, ...] = ()
     cost: Cost | None = None
     has_weights: bool = False
     deployed: Deployed | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float | None:
+        """What the task is judged by, on the test split; None for an unfinished run."""
+        if self.quality is not None:
+            return self.quality.accuracy
+        return self.figures.get(self.judged.figure)
 
     def weights(self) -> Weights:
         """Site -> values before training (None if not stored) and after, in the network's order."""
@@ -105,7 +123,7 @@ def collect(paths: Sequence[Path]) -> tuple[tuple[Trained, ...], tuple[Refused, 
         twin = found.setdefault(key, trained)
         if twin is not trained:
             better, worse = twin, trained
-            if twin.quality is None and trained.quality is not None:
+            if twin.score is None and trained.score is not None:
                 better, worse = trained, twin
             found[key] = better
             refused.append(
@@ -144,6 +162,7 @@ def _read(folder: Path) -> Trained:
         variant=_variant(run),
         label=run.about.label.strip() or _named_after(folder),
         history=history,
+        judged=_judged(run),
     )
     if run.result is None:
         state = f"unfinished after epoch {len(run.epochs)}"
@@ -156,6 +175,12 @@ def _read(folder: Path) -> Trained:
 def _with_result(
     trained: Trained, test: Mapping[str, object], cost: Mapping[str, object]
 ) -> Trained:
+    if not trained.run.about.classes:
+        with at("test"):
+            figures = read_figures(test, trained.judged.figure)
+        paid = read_cost(cost) if cost else None
+        done = replace(trained, figures=figures, cost=paid)
+        return done if paid else _note(done, "result.json has no cost")
     curves = test.get("roc", [])
     with at("test"):
         quality = read_quality(test)
@@ -188,11 +213,32 @@ def _with_weights(trained: Trained) -> Trained:
 
 def _with_integers(trained: Trained) -> Trained:
     try:
-        return replace(trained, deployed=deployed(trained.folder))
+        return replace(trained, deployed=deployed(trained.folder, _measured(trained)))
     except PareqError as error:
         reason = str(error).removeprefix(f"{trained.folder}: ")
         reason = reason.replace(f"{trained.folder}{os.sep}", "")
         return _note(trained, f"{reason}: not shown in integers")
+
+
+def _judged(run: Run) -> Judged:
+    """What a run is judged by: its accuracy, or what its task says where there are no classes."""
+    if run.about.classes:
+        return Judged()
+    with at(f"task {run.about.task}"):
+        return TASKS[run.about.task].judged
+
+
+def _measured(trained: Trained) -> Callable[[Mapping[str, object]], Measure]:
+    """How a test result of this run is read: the score and its error."""
+
+    def measured(test: Mapping[str, object]) -> Measure:
+        if trained.run.about.classes:
+            quality = read_quality(test)
+            return Measure(quality.accuracy, quality.accuracy_error, 1)
+        name = trained.judged.figure
+        return Measure(read_figures(test, name)[name], None, 1)
+
+    return measured
 
 
 def _note(trained: Trained, note: str) -> Trained:

@@ -1,4 +1,4 @@
-"""Figures of curves: ROC, loss and accuracy over time, sparsity and bits over time."""
+"""Figures of curves: ROC, loss and score over time, sparsity and bits over time."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pareq.report.canvas import Axis, Canvas
 from pareq.report.figure import Figure, Panel, Table, left_out, legend
 from pareq.report.variants import Section, Variant
-from pareq.report.words import bits, join, percent, plural, tick
+from pareq.report.words import Measure, bits, join, percent, plural
 
 __all__ = ["learning", "roc", "shrinking"]
 
@@ -118,13 +118,14 @@ def _roc_mean(variant: Variant, c: int) -> tuple[Array, Array]:
 
 
 def learning(section: Section) -> Figure | None:
-    """Loss and accuracy over the epochs, a line a run."""
+    """Loss and score over the epochs, a line a run."""
     if not _epochs(section):
         return None
+    label = section.judged.validated or section.judged.label
     panels = (
         _curve(section, "train_loss", "Training loss", Axis("loss")),
         _curve(section, "val_loss", "Validation loss", Axis("loss")),
-        _curve(section, "val_accuracy", "Validation accuracy", Axis("accuracy", tick)),
+        _curve(section, "val_accuracy", f"Validation {label}", Axis(label, section.ticked)),
     )
     return Figure(
         f"{section.key}-learning",
@@ -186,7 +187,7 @@ def _learning_table(section: Section) -> Table:
         "Training loss, first",
         "last",
         "Validation loss, lowest",
-        "Validation accuracy, best",
+        f"Validation {section.judged.validated or section.judged.label}, best",
     )
     rows = []
     for variant in section.variants:
@@ -198,8 +199,8 @@ def _learning_table(section: Section) -> Table:
             best = float(np.mean([run["val_accuracy"].max() for run in runs]))
             epochs = join(str(len(run["epoch"])) for run in runs)
             losses = (f"{loss:.4f}" for loss in (first, last, lowest))
-            rows.append((variant.label, epochs, *losses, percent(best, 2)))
-    return Table("Loss and accuracy over time, mean over the seeds", head, tuple(rows))
+            rows.append((variant.label, epochs, *losses, section.said(Measure(best, None, 1))))
+    return Table("Loss and score over time, mean over the seeds", head, tuple(rows))
 
 
 def _shrinking_table(section: Section) -> Table:

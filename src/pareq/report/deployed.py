@@ -1,13 +1,12 @@
 """What a run's folder holds beside the training: its network in integers, programs, their times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pareq.backends import Artefact
 from pareq.errors import at
-from pareq.metrics.quality import Quality
-from pareq.report.record import read_quality
+from pareq.report.words import Measure
 from pareq.train.deploy import Lowered, artefacts, load_artefact, open_lowered
 from pareq.train.latency import Latency, kept_latencies
 
@@ -18,18 +17,19 @@ __all__ = ["Deployed", "deployed"]
 class Deployed:
     """A run in integers.
 
-    lowered: graph and agreement. quality: of the integers on the test split. programs: artefacts.
-    times: the latency of each program that was timed, by the name of its back end.
+    lowered: graph and agreement. score: of the integers on the test split, with its error.
+    programs: artefacts. times: the latency of each program that was timed, by the name of its back
+    end.
     """
 
     lowered: Lowered
-    quality: Quality
+    score: Measure
     programs: tuple[Artefact, ...]
     times: Mapping[str, Latency]
 
 
-def deployed(folder: Path) -> Deployed | None:
-    """What there is; None for a run that was not lowered.
+def deployed(folder: Path, measured: Callable[[Mapping[str, object]], Measure]) -> Deployed | None:
+    """What there is; None for a run that was not lowered. measured: how its score is read.
 
     Raises RunError, GraphError, BackendError or ReportError for what is damaged, or older than the
     run's network.
@@ -38,10 +38,10 @@ def deployed(folder: Path) -> Deployed | None:
         return None
     found = open_lowered(folder)
     with at("integers.json"), at("test"):
-        quality = read_quality(found.test)
+        score = measured(found.test)
     return Deployed(
         lowered=found,
-        quality=quality,
+        score=score,
         programs=tuple(load_artefact(each) for each in artefacts(folder)),
         times={each.program: each for each in kept_latencies(folder)},
     )

@@ -11,7 +11,7 @@ from pareq.report.figure import Figure, Panel, Table
 from pareq.report.flow import flow
 from pareq.report.structure import Removal, Step, accumulators, removals, steps
 from pareq.report.variants import Section, Variant
-from pareq.report.words import NONE, Measure, bits, count, plural, size
+from pareq.report.words import NONE, bits, count, plural, size
 
 __all__ = ["integers", "programs"]
 
@@ -37,21 +37,20 @@ def integers(section: Section) -> list[Figure]:
 
 
 def programs(section: Section) -> tuple[Table, ...]:
-    """What was built: accuracy in integers, size, latency; nothing where nothing was lowered."""
+    """What was built: score in integers, size, latency; nothing where nothing was lowered."""
     rows: list[tuple[str, ...]] = []
     for each in _lowered(section):
-        rows += _rows(each.variant.label, each.held)
+        rows += _rows(section, each.variant.label, each.held)
     head = (
-        *("Variant", "Accuracy in integers", "Program", "Files", "Bytes"),
+        *("Variant", f"{section.title} in integers", "Program", "Files", "Bytes"),
         *("Batch: ns a sample", "Single: µs from Python"),
     )
     title = "Networks in integers, as programs; times in one thread on the machine that built them"
     return (Table(title, head, tuple(rows)),) if rows else ()
 
 
-def _rows(label: str, held: Deployed) -> list[tuple[str, ...]]:
-    quality = held.quality
-    accuracy = Measure(quality.accuracy, quality.accuracy_error, 1).text(100, "%")
+def _rows(section: Section, label: str, held: Deployed) -> list[tuple[str, ...]]:
+    score = section.said(held.score)
     rows: list[tuple[str, ...]] = []
     built = {each.backend.name: each for each in held.programs}
     for name in dict.fromkeys((*built, *held.times)):
@@ -59,7 +58,7 @@ def _rows(label: str, held: Deployed) -> list[tuple[str, ...]]:
         rows.append(
             (
                 label,
-                accuracy if artefact else NONE,
+                score if artefact else NONE,
                 name,
                 str(len(artefact.files)) if artefact else NONE,
                 size(artefact.figures.get("bytes", 0)) if artefact else NONE,
@@ -67,7 +66,7 @@ def _rows(label: str, held: Deployed) -> list[tuple[str, ...]]:
                 f"{times.call_us:.3g}" if times else NONE,
             )
         )
-    return rows or [(label, accuracy, *(NONE for _ in range(5)))]
+    return rows or [(label, score, *(NONE for _ in range(5)))]
 
 
 def _lowered(section: Section) -> list[_Shown]:

@@ -10,10 +10,12 @@ from pareq.errors import MissingExtra, ReportError, RunError, at
 from pareq.report.collect import Refused, Trained, collect
 from pareq.report.curves import learning, roc, shrinking
 from pareq.report.figure import Figure, Table
+from pareq.report.gallery import gallery
 from pareq.report.integers import integers, programs
 from pareq.report.origins import Origin, origins
 from pareq.report.sizes import cost, layers, weights
 from pareq.report.summary import Sentence, Tile, cost_table, summary, tables, tiles
+from pareq.report.timeline import timelines
 from pareq.report.variants import Section, sections
 from pareq.report.words import join
 from pareq.train import durable
@@ -28,7 +30,8 @@ __all__ = ["Chapter", "report", "write_page"]
 class Chapter:
     """All that the page shows of one task, as plain texts, tables and figures.
 
-    small_print: what the numbers of the tables are, where that is not the usual.
+    small_print: what the numbers of the tables are, where that is not the usual. paragraphs: each
+    sentence with a label begins one.
     """
 
     key: str
@@ -42,6 +45,7 @@ class Chapter:
     cost: Table | None
     origins: tuple[Origin, ...]
     small_print: str = ""
+    paragraphs: bool = False
 
 
 def report(runs: Sequence[Path], out: Path, title: str | None = None) -> Path:
@@ -63,14 +67,18 @@ def report(runs: Sequence[Path], out: Path, title: str | None = None) -> Path:
         found, refused = collect(runs)
         if not found:
             raise ReportError(_nothing(refused))
-        chapters = [_chapter(section) for section in sections(found)]
+        parts = [_chapter(section) for section in sections(found)]
+        chapters = [chapter for chapter, _ in parts]
         write_page(
             target,
             title or f"Pruning and quantization of {join(c.task for c in chapters)}",
             chapters,
             version=_version(found),
             refused=refused,
-            notes=[(run.folder, note) for run in found for note in run.notes],
+            notes=[
+                *((run.folder, note) for run in found for note in run.notes),
+                *chain.from_iterable(notes for _, notes in parts),
+            ],
         )
         return target
 
@@ -109,10 +117,25 @@ def _nothing(refused: Sequence[Refused]) -> str:
     return f"no run can be read: {first.folder}: {first.reason}{more}"
 
 
-def _chapter(section: Section) -> Chapter:
-    drawn = (roc(section), cost(section), learning(section), shrinking(section), layers(section))
+_SCORED = (
+    "± is the standard deviation over the seeds. Two variants are said to differ when their mean"
+    " scores do at 95 % confidence by a t-test over the seeds; with a single seed nothing is said"
+    " about noise. Bit operations: (1 \u2212 pruned) · weight bits · input bits + weight bits +"
+    " input bits + log₂ inputs for each weight; positions of the input that are pruned for every"
+    " sample cost nothing. Memory: the weights in their smallest encoding, its index included, and"
+    " all biases and statistics; with activations: and the inputs of all layers without what is"
+    " pruned of them."
+)
+
+
+def _chapter(section: Section) -> tuple[Chapter, list[tuple[Path, str]]]:
+    """What is shown, and what is incomplete about it."""
+    begin = (roc(section) if section.classes else None, cost(section), learning(section))
+    end = (shrinking(section), layers(section))
+    made, notes = gallery(section)
+    figures = (*begin, *made, *timelines(section), *end)
     smallest, found = tiles(section)
-    return Chapter(
+    chapter = Chapter(
         key=section.key,
         task=section.task,
         sentences=summary(section),
@@ -121,11 +144,13 @@ def _chapter(section: Section) -> Chapter:
         warning=_warning(section),
         tables=(*tables(section), *programs(section)),
         figures=tuple(
-            chain((figure for figure in drawn if figure), integers(section), weights(section))
+            chain((figure for figure in figures if figure), integers(section), weights(section))
         ),
         cost=cost_table(section),
         origins=origins(section),
+        small_print="" if section.classes else _SCORED,
     )
+    return chapter, notes
 
 
 def _warning(section: Section) -> str:

@@ -15,7 +15,7 @@ from pareq.metrics.cost import Cost
 from pareq.metrics.quality import ClassQuality, Quality, Roc
 from pareq.train.run import Run
 
-__all__ = ["check_types", "read_cost", "read_quality", "read_roc", "read_tensors"]
+__all__ = ["check_types", "read_cost", "read_figures", "read_quality", "read_roc", "read_tensors"]
 
 Record = Mapping[str, object]
 
@@ -61,6 +61,12 @@ def read_quality(record: Record) -> Quality:
     for entry in quality.classes:
         _check_numbers(entry, ClassQuality)
     return quality
+
+
+def read_figures(record: Record, wanted: str) -> dict[str, float]:
+    """The numbers that a task without labels gave, of which `wanted` must be one; all finite."""
+    names = [name for name, value in record.items() if isinstance(value, int | float)]
+    return {name: _number(record, name) for name in dict.fromkeys((wanted, *names))}
 
 
 def read_cost(record: Record) -> Cost:

@@ -28,23 +28,29 @@ _COLUMNS: Final = 64  # at most in one histogram
 
 
 def cost(section: Section) -> Figure | None:
-    """Accuracy against bit operations and memory, and AUC against bit operations."""
-    points = [v for v in section.variants if v.accuracy and v.total(BOPS)]
+    """Score against bit operations and memory; AUC, or score against memory with activations."""
+    points = [v for v in section.variants if v.score and v.total(BOPS)]
     if not points:
         return None
     operations, memory = Axis("bit operations", short, log=True), Axis("memory", size, log=True)
+    everything = replace(memory, label="memory with activations")
     panels = (
-        _cost_panel(section, points, (BOPS, operations), "accuracy"),
-        _cost_panel(section, points, ("memory", memory), "accuracy"),
-        _cost_panel(section, points, (BOPS, operations), "auc"),
+        _cost_panel(section, points, (BOPS, operations), "score"),
+        _cost_panel(section, points, ("memory", memory), "score"),
+        _cost_panel(section, points, (BOPS, operations), "auc")
+        if section.classes
+        else _cost_panel(section, points, ("memory_with_activations", everything), "score"),
     )
     rows = []
     for v in points:
-        found = (v.accuracy, v.auc, v.total(BOPS), v.total("memory"))
-        accuracy, area, paid, held = (m or Measure(math.nan, None, 0) for m in found)
-        quality = (accuracy.text(100, "%"), area.text(decimals=4))
-        rows.append((v.label, *quality, count(paid.mean), size(held.mean)))
-    head = ("Variant", "Accuracy", "Macro AUC", "Bit operations", "Memory")
+        found = (v.score, v.auc, v.total(BOPS), v.total("memory"))
+        score, area, paid, held = (m or Measure(math.nan, None, 0) for m in found)
+        last = v.total("memory_with_activations") or Measure(math.nan, None, 0)
+        quality = (section.said(score), *((area.text(decimals=4),) if section.classes else ()))
+        rows.append((v.label, *quality, *(count(paid.mean), size(held.mean), size(last.mean))))
+    area_head = ("Macro AUC",) if section.classes else ()
+    costs = ("Bit operations", "Memory", "Memory with activations")
+    head = ("Variant", section.title, *area_head, *costs)
     return Figure(
         f"{section.key}-cost",
         "Quality against cost",
@@ -60,8 +66,10 @@ def _cost_panel(
     section: Section, points: Sequence[Variant], across: tuple[str, Axis], quality: str
 ) -> Panel:
     name, axis = across
-    up = Axis("accuracy", tick) if quality == "accuracy" else Axis("macro AUC", "{:.4g}".format)
-    gains = [v.accuracy if quality == "accuracy" else v.auc for v in points]
+    up = Axis(section.judged.label, section.ticked)
+    if quality == "auc":
+        up = Axis("macro AUC", "{:.4g}".format)
+    gains = [v.score if quality == "score" else v.auc for v in points]
     places = [
         (v, cost.mean, gain)
         for v, cost, gain in zip(points, (v.total(name) for v in points), gains, strict=True)

@@ -1,6 +1,6 @@
 """What a section says in words and tables, computed from its variants."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pareq.report.figure import Table
@@ -16,6 +16,7 @@ from pareq.report.words import (
     ratio,
     size,
 )
+from pareq.tasks.base import Judged
 
 __all__ = ["Sentence", "Tile", "cost_table", "summary", "tables", "tiles"]
 
@@ -52,17 +53,20 @@ def summary(section: Section) -> tuple[Sentence, ...]:
     )
     if len(done) < number:
         begin += f" {plural(number - len(done), 'variant')} not finished yet."
-    sentences = [Sentence("", begin), *_of_reference(section.reference)]
+    sentences = [Sentence("", begin), *_of_reference(section)]
     for variant in _told(section):
-        sentences += _compared(variant, section.reference)
+        sentences += _compared(section, variant)
     return tuple(sentences)
 
 
-def _of_reference(variant: Variant) -> list[Sentence]:
-    accuracy, bops, memory = variant.accuracy, variant.total(BOPS), variant.total("memory")
-    if accuracy is None:
+def _of_reference(section: Section) -> list[Sentence]:
+    variant = section.reference
+    score, bops, memory = variant.score, variant.total(BOPS), variant.total("memory")
+    if score is None:
         return []
-    text = f"classifies {accuracy.text(100, '%')} of the test samples correctly"
+    text = f"reaches a {section.judged.label} of {section.said(score)} on the test split"
+    if section.classes:
+        text = f"classifies {section.said(score)} of the test samples correctly"
     if bops and memory:
         text += f" and takes {count(bops.mean)} bit operations an inference and {size(memory.mean)}"
     return [Sentence(variant.label, f"{text}.")]
@@ -70,23 +74,23 @@ def _of_reference(variant: Variant) -> list[Sentence]:
 
 def _told(section: Section) -> list[Variant]:
     """Everything beside the reference, or where that is too much: the best at each cost."""
-    others = [v for v in section.variants[1:] if v.accuracy]
+    others = [v for v in section.variants[1:] if v.score]
     if len(others) <= _TOLD:
         return others
-    places = [(v, cost, v.accuracy) for v in others if (cost := v.total(BOPS))]
-    known = [(v, (cost.mean, accuracy.mean)) for v, cost, accuracy in places if accuracy]
+    places = [(v, cost, v.score) for v in others if (cost := v.total(BOPS))]
+    known = [(v, (cost.mean, score.mean)) for v, cost, score in places if score]
     front = [known[i][0] for i in pareto([place for _, place in known])]
     return front[:_TOLD][::-1]
 
 
-def _compared(variant: Variant, reference: Variant) -> list[Sentence]:
-    bops, left = _times(variant, reference, BOPS), _left(variant)
+def _compared(section: Section, variant: Variant) -> list[Sentence]:
+    bops, left = _times(variant, section.reference, BOPS), _left(variant)
     parts = []
     if bops:
         parts.append(f"needs {_fewer(bops)}")
     if left < 0.995:
         parts.append(f"keeps {percent(left, 0)} of its weights")
-    told = _accuracy_against(variant, reference)
+    told = _score_against(section, variant)
     cost = join(parts)
     text = f"{cost}; {told}." if cost and told else f"{cost or told}."
     return [Sentence(variant.label, text)] if cost or told else []
@@ -115,31 +119,40 @@ def _times_text(times: float) -> str:
     return f"{times:.2f}" if times < 1.095 else ratio(times)
 
 
-def _accuracy_against(variant: Variant, reference: Variant) -> str:
-    a, b = variant.accuracy, reference.accuracy
+def _score_against(section: Section, variant: Variant) -> str:
+    a, b, judged = variant.score, section.reference.score, section.judged
     if a is None or b is None:
         return ""
-    points = f"{abs(a.mean - b.mean) * 100:.2f} points"
-    if not differs(a, b):
-        return f"its accuracy of {a.text(100, '%')} shows no difference beyond noise ({points})"
+    gap = f"{abs(a.mean - b.mean) * judged.factor:.2f}"
+    points = f"{gap} {_unit(judged)}".rstrip()
+    begin, known = f"its {judged.label} of {section.said(a)}", differs(a, b)
+    if known is False:
+        return f"{begin} shows no difference beyond noise ({points})"
     way = "higher" if a.mean > b.mean else "lower"
-    return f"its accuracy of {a.text(100, '%')} is {points} {way}, which is more than noise"
+    noise = "which is more than noise" if known else "with one seed, so that noise is unknown"
+    return f"{begin} is {points} {way}, {noise}"
+
+
+def _unit(judged: Judged) -> str:
+    """Of a difference."""
+    return "points" if judged.unit == "%" else judged.unit
 
 
 def tiles(section: Section) -> tuple[str, tuple[Tile, ...]]:
     """The variant with the fewest bit operations, and its figures beside the reference."""
-    known = [v for v in section.variants if v.accuracy and v.total(BOPS)]
+    known = [v for v in section.variants if v.score and v.total(BOPS)]
     if len(known) < 2 or section.reference is not known[0]:
         return "", ()
     smallest = known[-1]
-    a, b = smallest.accuracy, section.reference.accuracy
+    a, b, judged = smallest.score, section.reference.score, section.judged
     bops, memory = (_times(smallest, section.reference, name) for name in (BOPS, "memory"))
     found = []
     if a and b:
-        change = Measure(a.mean - b.mean, None, 1).text(100)
-        noise = "more than noise" if differs(a, b) else "within noise"
+        change = Measure(a.mean - b.mean, None, 1).text(judged.factor)
+        noise = {True: ", more than noise", False: ", within noise", None: ""}[differs(a, b)]
         sign = "+" if a.mean > b.mean else ""
-        found.append(Tile(f"{sign}{change}", f"points of accuracy, {noise}: {a.text(100, '%')}"))
+        of = f"{_unit(judged)} of " if judged.unit else ""
+        found.append(Tile(f"{sign}{change}", f"{of}{judged.label}{noise}: {section.said(a)}"))
     if bops and bops > 1:
         found.append(Tile(f"{_times_text(bops)}{_TIMES}", "fewer bit operations"))
     if memory and memory > 1:
@@ -150,47 +163,56 @@ def tiles(section: Section) -> tuple[str, tuple[Tile, ...]]:
 
 
 def tables(section: Section) -> tuple[Table, ...]:
-    """Quality and cost; background efficiency by class; all figures of the cost."""
-    if not any(v.accuracy for v in section.variants):
+    """Score and cost; background efficiency by class, or the other figures of the task."""
+    done = [v for v in section.variants if v.score]
+    if not done:
         return ()
-    head = (
-        "Variant",
-        "Seeds",
-        "Accuracy",
-        "Macro AUC",
-        "Bit operations",
-        "Memory",
-        "Non-zero weights",
-    )
+    area = ("Macro AUC",) if section.classes else ()
+    head = ("Variant", "Seeds", section.title, *area)
     rows = tuple(
         (
             v.label,
             str(len(v.finished)),
-            _shown(v.accuracy, lambda m: m.text(100, "%")),
-            _shown(v.auc, lambda m: m.text(decimals=4)),
+            _shown(v.score, section.said),
+            *(_shown(v.auc, lambda m: m.text(decimals=4)) for _ in area),
             _shown(v.total(BOPS), lambda m: count(m.mean)),
             _shown(v.total("memory"), lambda m: size(m.mean)),
             _shown(v.total("nonzero"), lambda m: count(m.mean)),
         )
-        for v in section.variants
-        if v.accuracy
+        for v in done
     )
+    first = Table(
+        "Quality on the test split, and cost of one inference",
+        (*head, "Bit operations", "Memory", "Non-zero weights"),
+        rows,
+    )
+    return (first, _background(section, done) if section.classes else _figures(done))
+
+
+def _figures(done: Sequence[Variant]) -> Table:
+    """Every figure of a task without labels."""
+    names = tuple(dict.fromkeys(name for v in done for run in v.finished for name in run.figures))
+    rows = tuple(
+        (v.label, *(_shown(v.figure(name), lambda m: m.text(decimals=4)) for name in names))
+        for v in done
+    )
+    return Table("All figures of the test split", ("Variant", *names), rows)
+
+
+def _background(section: Section, done: Sequence[Variant]) -> Table:
+    """Of each class, at one signal efficiency."""
     point = percent(section.signal_efficiency, 0)
     background = tuple(
         (
             v.label,
             *(_shown(v.background(c), lambda m: m.text(100)) for c in range(len(section.classes))),
         )
-        for v in section.variants
-        if v.accuracy
+        for v in done
     )
-    return (
-        Table("Quality on the test split, and cost of one inference", head, rows),
-        Table(
-            f"Background efficiency at {point} signal efficiency, in percent; lower is better",
-            ("Variant", *section.classes),
-            background,
-        ),
+    return Table(
+        f"Background efficiency at {point} signal efficiency, in percent; lower is better",
+        ("Variant", *section.classes),
+        background,
     )
 
 

@@ -5,13 +5,15 @@ the reference, which the others are compared with. Eight more have a colour; fur
 the tables and as grey dots.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pareq.report.collect import Trained
 from pareq.report.svg import SERIES
-from pareq.report.words import Measure, measure
+from pareq.report.words import SPACE, Measure, measure
+from pareq.tasks.base import Judged
 
 __all__ = ["BOPS", "Section", "Variant", "pareto", "sections"]
 
@@ -31,24 +33,28 @@ class Variant:
     @property
     def finished(self) -> tuple[Trained, ...]:
         """The runs that have a result."""
-        return tuple(run for run in self.runs if run.quality)
+        return tuple(run for run in self.runs if run.score is not None)
 
     @property
-    def accuracy(self) -> Measure | None:
-        """Fraction of the test split that is classified correctly."""
-        found = [run.quality for run in self.runs if run.quality]
-        return measure([q.accuracy for q in found], [q.accuracy_error for q in found])
+    def score(self) -> Measure | None:
+        """What the task is judged by, on the test split: of a classifier its accuracy."""
+        found = [run.score for run in self.runs if run.score is not None]
+        return measure(found, [run.quality.accuracy_error for run in self.runs if run.quality])
 
     @property
     def auc(self) -> Measure | None:
-        """Mean of the one-vs-rest areas of all classes; one seed gives no error."""
+        """Mean of a classifier's one-vs-rest areas of all classes; one seed gives no error."""
         return measure([run.quality.auc_macro for run in self.runs if run.quality])
 
     @property
     def integers(self) -> Measure | None:
-        """The same fraction for the networks in integers, where they were lowered."""
-        found = [run.deployed.quality for run in self.runs if run.deployed]
-        return measure([q.accuracy for q in found], [q.accuracy_error for q in found])
+        """The same score of the networks in integers, where they were lowered."""
+        found = [run.deployed.score for run in self.runs if run.deployed]
+        return measure([m.mean for m in found], [m.error for m in found if m.error is not None])
+
+    def figure(self, name: str) -> Measure | None:
+        """A figure of a task without labels; one seed gives no error."""
+        return measure([run.figures[name] for run in self.runs if name in run.figures])
 
     def background(self, c: int) -> Measure | None:
         """Background efficiency of class `c` at the signal efficiency of the Quality."""
@@ -63,7 +69,8 @@ class Variant:
     def totals(self) -> list[dict[str, float]]:
         """The totals of the cost of each run that has one, and `memory`: bytes in all.
 
-        memory: the weights in the smallest encoding that can be read back, and everything else.
+        memory: the weights in the smallest encoding that can be read back, and everything else;
+        memory_with_activations: and the inputs of all layers.
         """
         found = []
         for run in self.runs:
@@ -71,13 +78,15 @@ class Variant:
                 totals = run.cost.totals()
                 rest = sum(totals[name] for name in _BESIDE)
                 least = min(totals[name] for name in _ENCODINGS)
-                found.append({"memory": (rest + least) / 8} | totals)
+                held = (rest + least) / 8
+                both = held + totals["bits_activations"] / 8
+                found.append({"memory": held, "memory_with_activations": both} | totals)
         return found
 
 
 @dataclass(frozen=True)
 class Section:
-    """The variants of one task; classes: their names, in the order of the labels."""
+    """The variants of one task; classes: their names in the order of the labels, if it has any."""
 
     task: str
     key: str
@@ -93,6 +102,26 @@ class Section:
     def reference(self) -> Variant:
         """What the others are compared with."""
         return self.variants[0]
+
+    @property
+    def judged(self) -> Judged:
+        """What the scores are."""
+        return self.variants[0].runs[0].judged
+
+    @property
+    def title(self) -> str:
+        """What the scores are called, as it begins a line."""
+        label = self.judged.label
+        return f"{label[0].upper()}{label[1:]}"
+
+    def said(self, score: Measure) -> str:
+        """A score with its error and unit."""
+        return score.text(self.judged.factor, self.judged.unit)
+
+    def ticked(self, score: float) -> str:
+        """A score for an axis."""
+        unit = self.judged.unit
+        return f"{self.judged.factor * score:.4g}{SPACE}{unit}" if unit else f"{score:.4g}"
 
     @property
     def signal_efficiency(self) -> float:
@@ -139,11 +168,11 @@ def _distinct(variants: Sequence[Variant]) -> list[Variant]:
 
 
 def _coloured(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """Colours for the reference and for the best others: Pareto front first, then by accuracy."""
-    places = [(i, v.total(BOPS), v.accuracy) for i, v in enumerate(variants) if i > 0]
+    """Colours for the reference and for the best others: Pareto front first, then by score."""
+    places = [(i, v.total(BOPS), v.score) for i, v in enumerate(variants) if i > 0]
     known = [(i, (cost.mean, acc.mean)) for i, cost, acc in places if cost and acc]
     front = {known[j][0] for j in pareto([point for _, point in known])}
-    gain = {i: acc.mean if acc else -1.0 for i, _, acc in places}
+    gain = {i: acc.mean if acc else -math.inf for i, _, acc in places}
     ranked = sorted(gain, key=lambda i: (i not in front, -gain[i], i))
     chosen = [0, *sorted(ranked[: SERIES - 1])]
     return tuple(

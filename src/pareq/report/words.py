@@ -8,10 +8,12 @@ from typing import Final
 
 __all__ = [
     "NONE",
+    "SPACE",
     "Measure",
     "bits",
     "count",
     "differs",
+    "interval",
     "join",
     "measure",
     "percent",
@@ -77,6 +79,13 @@ def differs(a: Measure, b: Measure) -> bool | None:
     else:
         limit, noise = 2.0, math.sqrt(a.error**2 / a.seeds + b.error**2 / b.seeds)
     return abs(a.mean - b.mean) > limit * noise
+
+
+def interval(value: Measure) -> float | None:
+    """Half the 95 % confidence interval of a mean over several runs (Student 1908), else None."""
+    if value.error is None or value.seeds < 2:
+        return None
+    return _STUDENT[min(value.seeds - 1, len(_STUDENT)) - 1] * value.error / math.sqrt(value.seeds)
 
 
 def percent(value: float, decimals: int = 1) -> str:

@@ -2,7 +2,9 @@
 
 from pareq.tasks.base import TASKS, Data, Split, Task, make_task
 from pareq.tasks.cifar10 import Cifar10
+from pareq.tasks.detect import Detect
 from pareq.tasks.digits import Digits
+from pareq.tasks.facades import Facades
 from pareq.tasks.jets import Jets
 from pareq.tasks.superres import SuperResolution
 
@@ -10,7 +12,9 @@ __all__ = [
     "TASKS",
     "Cifar10",
     "Data",
+    "Detect",
     "Digits",
+    "Facades",
     "Jets",
     "Split",
     "SuperResolution",

@@ -6,7 +6,9 @@ from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import ClassVar, Self, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,7 +16,7 @@ from pareq.errors import DataError, at
 from pareq.metrics.quality import quality, roc
 from pareq.registry import Registry, suggest
 
-__all__ = ["TASKS", "Data", "Split", "Task", "make_task", "outputs"]
+__all__ = ["TASKS", "Data", "Judged", "Picture", "Split", "Task", "make_task", "outputs"]
 
 _BATCH = 8192  # rows at once while evaluating, and input values, of which a layer makes many
 _VALUES = 2**21
@@ -54,6 +56,35 @@ class Data:
 TASKS: "Registry[type[Task]]" = Registry("task")
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a task is judged by, in a reader's words; more is better.
+
+    figure: its name in what `Task.evaluate` gives. label, unit: how a person calls it; factor: how
+    many of the unit a figure of 1 is. validated: what `Task.score` means, where that is another
+    figure.
+    """
+
+    figure: str = "accuracy"
+    label: str = "accuracy"
+    unit: str = "%"
+    factor: float = 100.0
+    validated: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a network makes of a picture, beside what it was given and should have made.
+
+    given, made, truth: (H, W) or (H, W, 3) bytes. score: in words, such as 31.2 dB.
+    """
+
+    given: NDArray[np.uint8]
+    made: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    score: str
+
+
 class Task(ABC):
     """A problem to solve; `class X(Task, name="x")` registers it.
 
@@ -62,6 +93,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    judged: ClassVar[Judged] = Judged()
 
     def __init_subclass__(cls, *, name: str = "") -> None:
         super().__init_subclass__()
@@ -72,7 +104,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """The names of the labels 0, 1, ..."""
+        """The names of the labels 0, 1, ...; none where a row has no label."""
 
     @property
     @abstractmethod
@@ -102,6 +134,11 @@ class Task(ABC):
     def vary(self, x: Tensor) -> Tensor:
         """A training batch as the network shall see it; random numbers come from torch."""
         return x
+
+    def pictures(self, model: nn.Module, split: Split) -> tuple[Picture, ...]:
+        """A few rows as a person sees them; none for a task that makes no pictures."""
+        del model, split
+        return ()
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, object]:
         """Loss, the figures of `metrics.quality` and `roc`, in evaluation mode, as JSON holds them.

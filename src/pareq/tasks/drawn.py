@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "emblems", "scenes"]
+__all__ = ["KINDS", "drawn_kind", "emblems", "scenes"]
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ def emblems(count: int, size: int = 32, seed: int = 0) -> tuple[Bytes, NDArray[n
     pictures = np.empty((count, size, size, 3), np.uint8)
     for number, label in enumerate(labels):
         x, y = (grid + draws.uniform(-0.3, 0.3) for _ in range(2))
-        inside = _drawn(KINDS[label], *np.meshgrid(x, y), draws.uniform(0.4, 0.7))
+        inside = drawn_kind(KINDS[label], *np.meshgrid(x, y), draws.uniform(0.4, 0.7))
         ground, ink = draws.uniform(0, 1, 3), draws.uniform(0, 1, 3)
         ink = np.where(np.abs(ink - ground).sum() < 0.6, 1 - ground, ink)
         colours = np.where(inside[..., None], ink, ground)
@@ -32,8 +32,8 @@ def emblems(count: int, size: int = 32, seed: int = 0) -> tuple[Bytes, NDArray[n
     return pictures, labels.astype(np.int64)
 
 
-def _drawn(kind: str, x: Floats, y: Floats, r: float) -> Mask:
-    """Where the ink is; r: the half width."""
+def drawn_kind(kind: str, x: Floats, y: Floats, r: float) -> Mask:
+    """Where the ink of a kind in KINDS is; r: the half width."""
     return np.asarray(_SHAPES[kind](x, y, r))
 
 
@@ -77,7 +77,7 @@ def scenes(count: int, size: int, seed: int = 0) -> list[Bytes]:
             turn, far = draws.uniform(0, np.pi), draws.uniform(-0.7, 0.7, 2)
             u, v = x - far[0], y - far[1]
             u, v = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
-            inside = _drawn(KINDS[draws.integers(5)], u, v, draws.uniform(0.1, 0.5))
+            inside = drawn_kind(KINDS[draws.integers(5)], u, v, draws.uniform(0.1, 0.5))
             stripes = 1 + 0.4 * np.sin(u * draws.uniform(5, 60))
             picture = np.where(
                 inside[..., None], draws.uniform(0, 1, 3) * stripes[..., None], picture

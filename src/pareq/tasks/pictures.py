@@ -9,10 +9,11 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pareq.errors import DataError, MissingExtra
 
-__all__ = ["SUFFIXES", "decode", "labelled", "one_of", "pictures_of"]
+__all__ = ["SUFFIXES", "arrays", "decode", "grey", "labelled", "one_of", "pictures_of"]
 
 Bytes = NDArray[np.uint8]
 
@@ -76,6 +77,17 @@ def labelled(path: Path) -> tuple[Bytes, NDArray[np.int64]]:
     return x, y.astype(np.int64)
 
 
+def arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+    """Arrays of an npz by name; raises DataError when one is missing or the file is damaged."""
+    with _opened(path) as archive:
+        missing = [name for name in names if name not in archive]
+        if missing:
+            raise DataError(
+                f"{path.name} holds {', '.join(sorted(archive))}, expected {', '.join(names)}"
+            )
+        return {name: archive[name] for name in names}
+
+
 def _opened(path: Path) -> "np.lib.npyio.NpzFile":
     try:
         archive: np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
@@ -99,3 +111,8 @@ def one_of(folder: Path, patterns: Iterable[str]) -> Path | None:
         if found:
             return found[0]
     return None
+
+
+def grey(values: Tensor) -> Bytes:
+    """Numbers 0..1 as bytes, of the same shape."""
+    return np.asarray(values.detach().cpu().clamp(0, 1).mul(255).round().byte().numpy())

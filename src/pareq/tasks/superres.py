@@ -5,6 +5,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,11 +15,11 @@ from torch.nn.functional import interpolate, mse_loss
 
 from pareq.errors import DataError, at
 from pareq.registry import suggest
-from pareq.tasks.base import Data, Split, Task, outputs
+from pareq.tasks.base import Data, Judged, Picture, Split, Task, outputs
 from pareq.tasks.download import cache_folder, fetch
 from pareq.tasks.drawn import scenes
 from pareq.tasks.espcn import Espcn
-from pareq.tasks.pictures import SUFFIXES, decode, one_of, pictures_of
+from pareq.tasks.pictures import SUFFIXES, decode, grey, one_of, pictures_of
 from pareq.tasks.tiles import Tiles, patches, tiles
 
 __all__ = ["SuperResolution", "luminance"]
@@ -27,6 +28,7 @@ URL = "https://github.com/tegg89/SRCNN-Tensorflow/archive/refs/heads/master.zip"
 NAMED = ("sample", "public")
 TESTS = ("set5", "set14")
 SIZE, STRIDE, REACH = 17, 13, 4  # of a patch as published; of ESPCN's three kernels
+SHOWN = 32  # pixels of a picture at low resolution
 
 Pictures = list[NDArray[np.uint8]]
 
@@ -43,6 +45,8 @@ class SuperResolution(Task, name="superres"):
 
     Raises DataError for an option out of range.
     """
+
+    judged: ClassVar[Judged] = Judged("psnr", "PSNR", "dB", 1.0)
 
     data: str = ""
     test: str = "set5"
@@ -129,6 +133,25 @@ class SuperResolution(Task, name="superres"):
             each = _decibel(errors / pixels)
             return {"loss": loss, "psnr": float(each.mean()), "psnr_pictures": each.tolist()}
 
+    def pictures(self, model: nn.Module, split: Split) -> tuple[Picture, ...]:
+        """The middle of the first two pictures of a test split; the score is that of the part."""
+        if not isinstance(split, Tiles):
+            return ()
+        count = min(2, int(split.picture.max()) + 1)
+        chosen = split.picture < count
+        made = torch.zeros(split.y.shape)
+        made[chosen] = outputs(model, split.x[chosen]).cpu().float().clamp(0, 1)
+        found = []
+        for number in range(count):
+            wholes = [split.whole(part, number) for part in (split.x, made, split.y)]
+            low, high, truth = (
+                _middle(whole, SHOWN * times)
+                for whole, times in zip(wholes, (1, self.scale, self.scale), strict=True)
+            )
+            score = float(_decibel((high - truth).square().mean()))
+            found.append(Picture(grey(low), grey(high), grey(truth), self.score_text(score)))
+        return tuple(found)
+
     def _pair(self, picture: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """The luminance at low and at full resolution, whole multiples of 1/255."""
         height, width = (n - n % self.scale for n in picture.shape[:2])
@@ -143,6 +166,12 @@ def luminance(picture: NDArray[np.uint8]) -> Tensor:
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64) / 255
     y = torch.from_numpy(picture.astype(np.float64)) @ weights + 16
     return (y.round() / 255).float()
+
+
+def _middle(whole: Tensor, side: int) -> Tensor:
+    """A square in the middle, or all of a smaller picture."""
+    top, left = (max(n - side, 0) // 2 for n in whole.shape)
+    return whole[top : top + side, left : left + side]
 
 
 def _decibel(error: Tensor) -> Tensor:

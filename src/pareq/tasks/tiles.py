@@ -22,11 +22,12 @@ class Tiles(Split):
     """Tiles x (N, 1, t, t), what they should become y (N, 1, s t, s t), and which of it counts.
 
     picture: (N,) the number of the picture. inside: (N, 4) first and last + 1 row, the same of
-    columns, in pixels of y.
+    columns, in pixels of y. place: (N, 2) first row and column of the tile in y of the picture.
     """
 
     picture: Tensor
     inside: Tensor
+    place: Tensor
 
     def square_errors(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of (output - y)^2 and the number of pixels of each picture, float64."""
@@ -41,13 +42,26 @@ class Tiles(Split):
         sums.index_add_(1, self.picture.cpu(), each)
         return sums[0], sums[1]
 
+    def whole(self, values: Tensor, picture: int) -> Tensor:
+        """One picture (H, W) put together from values of the tiles, such as x, y or the output."""
+        rows = torch.nonzero(self.picture.cpu() == picture)[:, 0].tolist()
+        times = self.y.shape[-1] // values.shape[-1]
+        place, inside = (each[rows].cpu() // times for each in (self.place, self.inside))
+        height, width = ((place + inside[:, 1::2]).max(0).values).tolist()
+        whole = values.new_empty(height, width)
+        for row, (down, right), ends in zip(rows, place.tolist(), inside.tolist(), strict=True):
+            top, bottom, left, right_end = ends
+            part = values[row, 0, top:bottom, left:right_end]
+            whole[down + top : down + bottom, right + left : right + right_end] = part
+        return whole
+
 
 def tiles(pairs: Sequence[tuple[Tensor, Tensor]], size: int, reach: int) -> Tiles:
     """All pictures in tiles of `size`; reach: how many pixels of x a pixel of y depends on.
 
     pairs: x (H, W) and y (s H, s W) of each. Raises DataError for a picture smaller than a tile.
     """
-    x, y, numbers, inside = [], [], [], []
+    x, y, numbers, inside, place = [], [], [], [], []
     for number, (low, high) in enumerate(pairs):
         scale = high.shape[0] // low.shape[0]
         if min(low.shape) < size:
@@ -58,9 +72,11 @@ def tiles(pairs: Sequence[tuple[Tensor, Tensor]], size: int, reach: int) -> Tile
                 rows = slice(top * scale, (top + size) * scale)
                 y.append(high[rows, left * scale : (left + size) * scale])
                 numbers.append(number)
+                place.append([top * scale, left * scale])
                 inside.append([n * scale for n in (first_row, last_row, first, last)])
     picture, counts = torch.tensor(numbers), torch.tensor(inside)
-    return Tiles(torch.stack(x)[:, None], torch.stack(y)[:, None], picture, counts)
+    stacked_x, stacked_y = (torch.stack(each)[:, None] for each in (x, y))
+    return Tiles(stacked_x, stacked_y, picture, counts, torch.tensor(place))
 
 
 def _cuts(length: int, size: int, reach: int) -> Iterator[tuple[int, int, int]]:

@@ -134,3 +134,35 @@ def test_the_shipped_sample_loads_and_a_tagger_learns():
     figures = task.evaluate(model, data.test)
     assert 0.73 < figures["accuracy"] < 0.78
     assert 0.92 < figures["auc_macro"] < 0.95
+
+
+def test_the_published_softmax_and_the_right_one():
+    """Over the batch a single jet is anything, and other jets change a loss; over classes not."""
+    torch.manual_seed(0)
+    output, y = torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 4, 0])
+    right, published = Jets(), Jets(softmax="batch")
+    alone = [right.loss(output[k : k + 1], y[k : k + 1]) for k in range(6)]
+    assert right.loss(output, y) == pytest.approx(float(torch.stack(alone).mean()))
+    assert output[:1].softmax(0).tolist() == [[1.0] * 5]
+    assert published.loss(output[:1], y[:1]) == published.loss(output[1:2], y[1:2]) == 80  # of 100
+    share = output.double().exp() / output.double().exp().sum(0)
+    own = torch.eye(5, dtype=torch.bool)[y]
+    by_hand = -torch.where(own, share, 1 - share).log().mean()
+    assert published.loss(output, y) == pytest.approx(float(by_hand))
+    moved = output + torch.tensor([9.0, 0, 0, 0, 0])  # what a class has in all rows drops out
+    assert published.loss(moved, y) == pytest.approx(float(by_hand), rel=1e-5)
+    assert published.score(moved, y) == published.score(output, y)
+    assert right.score(moved, y) == 2
+
+
+def test_the_loss_of_the_published_network_before_it_has_learned():
+    """ln(1024) / 5 or a little more, since each of 1024 outputs is one in 1024."""
+    outputs, y = torch.zeros(1024, 5), torch.arange(1024) % 5
+    assert Jets(softmax="batch").loss(outputs, y) == pytest.approx(1.387, abs=1e-3)
+    assert Jets().loss(outputs, y) == pytest.approx(1.609, abs=1e-3)
+
+
+def test_a_softmax_over_nothing():
+    with pytest.raises(DataError) as caught:
+        Jets(softmax="class")
+    assert str(caught.value) == "jets: unknown softmax 'class'; did you mean 'classes'?"

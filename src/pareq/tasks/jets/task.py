@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pareq.errors import DataError, at
 from pareq.registry import suggest
@@ -17,6 +18,7 @@ from pareq.tasks.splits import Plan, prepare
 
 __all__ = ["Jets"]
 
+SOFTMAXES = ("classes", "batch")
 ORDERS = {"openml": CLASSES, "paper": ("g", "q", "w", "z", "t")}
 
 
@@ -29,7 +31,8 @@ class Jets(Task, name="jets"):
     class_order: "openml" g q t w z, or "paper" g q w z t. split, val, test, split_seed, scaling:
     see `splits.Plan`. noise: the share of the labels that is random; noise_rows, noise_validation,
     noise_seed: see `noise.Noise`. drop_nonfinite: remove rows with NaN or infinities instead of
-    refusing them.
+    refusing them. softmax: over the "classes"; or over the "batch", a defect of the published code:
+    each output then depends on the other jets beside it, and of a single jet nothing is said.
 
     Raises DataError for an option out of range.
     """
@@ -50,6 +53,7 @@ class Jets(Task, name="jets"):
     noise_validation: bool = False
     noise_seed: int = 0
     drop_nonfinite: bool = False
+    softmax: str = "classes"
 
     def __post_init__(self) -> None:
         with at("jets"):
@@ -57,6 +61,10 @@ class Jets(Task, name="jets"):
             if self.class_order not in ORDERS:
                 raise DataError(
                     f"unknown class_order {self.class_order!r}{suggest(self.class_order, ORDERS)}"
+                )
+            if self.softmax not in SOFTMAXES:
+                raise DataError(
+                    f"unknown softmax {self.softmax!r}{suggest(self.softmax, SOFTMAXES)}"
                 )
             _ = self._plan, self._noise
 
@@ -90,6 +98,17 @@ class Jets(Task, name="jets"):
                 noise=self._noise,
                 classes=len(CLASSES),
             )
+
+    def loss(self, output: Tensor, y: Tensor) -> Tensor:
+        """Cross entropy; as published, the binary one of a softmax over the rows of the batch."""
+        if self.softmax == "classes":
+            return super().loss(output, y)
+        wanted = functional.one_hot(y, len(self.classes)).to(output.dtype)
+        return functional.binary_cross_entropy(output.softmax(0), wanted)
+
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """How many labels are right; a softmax over the batch changes the order of the classes."""
+        return super().score(output if self.softmax == "classes" else output.log_softmax(0), y)
 
     @property
     def _plan(self) -> Plan:
