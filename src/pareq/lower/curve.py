@@ -6,11 +6,11 @@
 | clamp | min(max(y, a), b) | yes |
 | leaky | y < 0 ? y a : y, a >= 0 | yes |
 | fill | a where the mask is set, else y | yes |
-| function | any function of one real number | not assumed |
+| function | a function of one real number | where it is said to rise |
 
 Each step is the float64 operation of the network, in its order; numbers are arrays that broadcast
 against the value, without the batch axis. `project` closes a value: constants or thresholds where
-all steps are monotone, a table else.
+all steps are monotone, a table else, and for a function of few integers.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,8 @@ import numpy.typing as npt
 from pareq.errors import GridError, LoweringError
 from pareq.ir.build import Builder
 from pareq.lower.emit import channel_range, emit
+from pareq.lower.plateau import check_plateaus
+from pareq.lower.requantize import thresholds
 from pareq.lower.transfer import Transfer
 from pareq.numerics.grid import Grid
 from pareq.numerics.rounding import Overflow, Rounding
@@ -33,14 +35,15 @@ Reals = npt.NDArray[np.float64]
 
 _MOST_LEVELS = 2**23  # thresholds that one requantization may have, over all channels
 _MOST_ENTRIES = 2**16  # of a table
+_FEW_ENTRIES = 2**12  # of a table where thresholds would do
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """One real operation.
 
-    numbers: its constants; path: of the module it belongs to; function: of the kind "function";
-    bias: whether it is the bias of a layer.
+    numbers: its constants; path: of the module it belongs to; function: of the kind "function",
+    rises: whether it never falls; bias: whether it is the bias of a layer.
     """
 
     kind: str
@@ -48,6 +51,7 @@ class Step:
     path: str
     function: Callable[[Reals], Reals] | None = None
     bias: bool = False
+    rises: bool = False
 
     def __call__(self, y: Reals, numbers: tuple[Reals, ...]) -> Reals:
         """The step with numbers that were shaped to y."""
@@ -109,16 +113,40 @@ class Curve(Transfer):
     @property
     def monotone(self) -> bool:
         """Whether it never falls, or never rises, in each channel."""
-        return self.overflow == "saturate" and all(s.function is None for s in self.steps)
+        known = all(s.function is None or s.rises for s in self.steps)
+        return self.overflow == "saturate" and known
 
-    def __call__(self, accumulator: npt.ArrayLike) -> Integers:
-        """Integers `(C, M)` to integers: y = acc * gain, the steps, then the grid."""
+    def of(self, channels: npt.NDArray[np.intp]) -> "Curve":
+        """The same for some channels, in this order."""
+        steps = tuple(
+            replace(s, numbers=tuple(n[channels] if n.size > 1 else n for n in s.numbers))
+            for s in self.steps
+        )
+        some = super().of(channels)
+        return replace(self, gain=some.gain, offset=some.offset, grid=some.grid, steps=steps)
+
+    def _columns(self) -> list[Reals]:
+        return [*super()._columns(), *(n for s in self.steps for n in s.numbers)]
+
+    @property
+    def exact(self) -> bool:
+        """Whether its steps are correctly rounded, so that what is computed is as monotone."""
+        return all(s.function is None for s in self.steps)
+
+    def real(self, accumulator: npt.ArrayLike) -> Reals:
+        """Integers `(C, M)` to reals: y = acc * gain, then the steps."""
         acc = np.asarray(accumulator, dtype=np.int64)
         column = (slice(None), *(None,) * (acc.ndim - 1))
         with np.errstate(over="ignore"):
             y: Reals = acc * self.gain[column]
             for step in self.steps:
                 y = step(y, tuple(each[column] for each in step.numbers))
+        return y
+
+    def __call__(self, accumulator: npt.ArrayLike) -> Integers:
+        """Integers `(C, M)` to integers: the reals on the grid."""
+        y = self.real(accumulator)
+        column = (slice(None), *(None,) * (y.ndim - 1))
         return self._flat(column).quantize(y, self.rounding, self.overflow)
 
 
@@ -126,7 +154,7 @@ def project(builder: Builder, term: Term, target: Target, name: str, origin: str
     """Put a value on a grid, exactly. Raises LoweringError."""
     if target.rounding == "stochastic":
         raise LoweringError("stochastic rounding is no function; choose another one to deploy")
-    fill = _fill(term.steps[-1], target) if term.steps else None
+    fill = _fill(term.steps, target)
     if fill is not None:
         return _masked(builder, term, target, fill, (name, origin))
     value = builder.value(term.name)
@@ -167,39 +195,55 @@ def project(builder: Builder, term: Term, target: Target, name: str, origin: str
     return Term(made)
 
 
-def _fill(step: Step, target: Target) -> int | None:
-    """The integer that a mask puts into its empty places, where it is one; None for other steps."""
-    if step.kind == "multiply" and np.isin(step.numbers[0], (0.0, 1.0)).all():
-        reals = np.zeros(1)
-    elif step.kind == "fill":
-        reals = np.unique(step.numbers[1])
-    else:
+def _fill(steps: tuple[Step, ...], target: Target) -> tuple[int, int] | None:
+    """Which step is the last mask, and the integer that its empty places become, if it is one."""
+    for place in reversed(range(len(steps))):
+        step = steps[place]
+        if step.kind == "multiply" and np.isin(step.numbers[0], (0.0, 1.0)).all():
+            y = np.array([0.0, -0.0])
+        elif step.kind == "fill":
+            y = np.unique(step.numbers[1])
+        else:
+            continue
+        if y.size > 2 or np.isnan(y).any():
+            return None
+        integers = [_after(steps[place + 1 :], each, target) for each in y]
+        return (place, integers[0]) if integers[0] is not None and len({*integers}) == 1 else None
+    return None
+
+
+def _after(steps: tuple[Step, ...], real: float, target: Target) -> int | None:
+    """The integer that a real becomes by the steps behind a mask, if it is the same everywhere."""
+    y = np.full(1, real)
+    for step in steps:
+        y = step(y, step.numbers)
+    if np.isnan(y).any():
         return None
-    if reals.size > 1 or np.isnan(reals).any():
-        return None
-    found = np.unique(target.grid.quantize(reals.reshape(()), target.rounding, target.overflow))
+    found = np.unique(target.grid.quantize(np.squeeze(y), target.rounding, target.overflow))
     return int(found[0]) if found.size == 1 else None
 
 
 def _masked(
-    builder: Builder, term: Term, target: Target, fill: int, label: tuple[str, str]
+    builder: Builder, term: Term, target: Target, fill: tuple[int, int], label: tuple[str, str]
 ) -> Term:
     """A mask in front of a grid is the same as one behind it, and needs no constants per place."""
-    step, (name, origin) = term.steps[-1], label
+    (place, integer), (name, origin) = fill, label
+    step, others = term.steps[place], (*term.steps[:place], *term.steps[place + 1 :])
     empty = step.numbers[0] == 0 if step.kind == "multiply" else step.numbers[0] != 0
-    inner = project(builder, replace(term, steps=term.steps[:-1]), target, f"{name}.open", origin)
+    inner = project(builder, replace(term, steps=others), target, f"{name}.open", origin)
     rank = len(builder.value(inner.name).shape)
     kept = (~empty).astype(np.int64)
     keep = builder.constant(f"{name}.keep", kept.reshape((1,) * (rank - kept.ndim) + kept.shape))
-    how = {"fill": fill}
+    how = {"fill": integer}
     return Term(builder.op("mask", (inner.name, keep), how, name=name, origin=origin))
 
 
 def _made(builder: Builder, x: str, curve: Curve, axis: int | None, label: tuple[str, str]) -> str:
     """Constants or thresholds for what is monotone, else a table."""
-    if not curve.monotone:
+    low, high = builder.range(x).limits
+    if not curve.monotone or (not curve.exact and high - low < _FEW_ENTRIES):
         return _table(builder, x, curve, axis, label)
-    reach, count = channel_range(builder.range(x), axis), len(curve.gain)
+    reach, count = channel_range(builder.range(x), axis), len(curve.distinct()[0])
     ends = curve(np.stack([reach.lo, reach.hi], axis=1))
     levels = int(np.abs(ends[:, 1] - ends[:, 0]).max()) * count
     if levels > _MOST_LEVELS:
@@ -207,6 +251,8 @@ def _made(builder: Builder, x: str, curve: Curve, axis: int | None, label: tuple
             f"the grid has {levels} steps over {count} channels, at most {_MOST_LEVELS} can be "
             "proved; use fewer bits"
         )
+    if not curve.exact:
+        check_plateaus(curve, curve.real, thresholds(curve, reach.lo, reach.hi), reach.lo, reach.hi)
     return emit(builder, x, curve, axis=axis or 0, name=label[0], origin=label[1])
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pareq.errors import LoweringError, at
 from pareq.ir.build import Builder
 from pareq.ir.reach import Range
-from pareq.lower.requantize import Steps, requantize
+from pareq.lower.requantize import Constants, Steps, requantize
 from pareq.lower.transfer import Transfer
 
 __all__ = ["channel_range", "emit"]
@@ -38,7 +38,7 @@ def emit(  # noqa: PLR0913 - what, where and under which name
         if count != 1 and (not 0 <= axis < len(shape) or shape[axis] != count):
             raise LoweringError(f"{count} channels for x = {shape} on axis {axis}, which differ")
         reach = channel_range(builder.range(x), None if count == 1 else axis)
-        found = requantize(transfer, reach.lo, reach.hi, shared_shift=shared_shift)
+        found = _of_each(transfer, reach, shared_shift)
     sizes = tuple(count if i == axis else 1 for i in range(len(shape)))
     scale = transfer.grid.scale
     grid = transfer.grid
@@ -56,6 +56,16 @@ def emit(  # noqa: PLR0913 - what, where and under which name
     inputs.append(constant("shift", found.shift))
     how = {"lo": found.lo, "hi": found.hi, "even": int(found.even)}
     return builder.op("requantize", (x, *inputs), how, name=label, origin=origin, grid=grid)
+
+
+def _of_each(transfer: Transfer, reach: Range, shared_shift: bool) -> Constants | Steps:
+    """The constants of each channel; those of equal functions are computed together, once."""
+    rows, group = transfer.distinct()
+    low, high = (np.full(len(rows), n) for n in (reach.lo.max(), reach.hi.min()))
+    np.minimum.at(low, group, reach.lo)
+    np.maximum.at(high, group, reach.hi)
+    found = requantize(transfer.of(rows), low, high, shared_shift=shared_shift)
+    return found.of(group)
 
 
 def channel_range(reach: Range, axis: int | None) -> Range:

@@ -50,6 +50,10 @@ class Steps:
         count = np.stack([np.searchsorted(levels, row, side="right") for levels, row in rows])
         return np.asarray(self.base[:, None] + self.step[:, None] * count)
 
+    def of(self, channels: npt.NDArray[np.intp]) -> "Steps":
+        """The same for some channels, in this order."""
+        return Steps(self.base[channels], self.step[channels], self.at[channels])
+
 
 @dataclass(frozen=True, eq=False)
 class Constants:
@@ -72,6 +76,11 @@ class Constants:
         if self.even:
             moved += (np.int64(1) << (shift - 1)) - 1 + ((moved >> shift) & 1)
         return np.asarray(np.clip(moved >> shift, self.lo, self.hi))
+
+    def of(self, channels: npt.NDArray[np.intp]) -> "Constants":
+        """The same for some channels, in this order."""
+        parts = (self.multiplier[channels], self.offset[channels], self.shift[channels])
+        return Constants(*parts, self.lo, self.hi, self.even)
 
 
 def requantize(

@@ -17,6 +17,13 @@ __all__ = ["bounded"]
 
 Reals = npt.NDArray[np.float64]
 
+_RISING = frozenset(  # whatever their other arguments are
+    (
+        *("sigmoid", "tanh", "erf", "atan", "asinh", "sinh", "exp", "exp2", "expm1", "hardsigmoid"),
+        *("log_sigmoid", "floor", "ceil", "round", "trunc", "sign", "sgn"),
+    )
+)
+
 
 @rule("relu")
 def _relu(scope: Scope) -> Term:
@@ -158,12 +165,13 @@ def _beside(scope: Scope, name: str, term: Term) -> Reals:
     *("floor", "ceil", "round", "trunc", "frac"),
 )
 def _function(scope: Scope) -> Term:
-    """Any function of one number, evaluated by torch in float64; it becomes a table."""
+    """Any function of one number, evaluated by torch in float64: a table, or steps if it rises."""
     names = list(scope.call.arguments)
     others = [scope.call.arguments[name] for name in names[1:]]
     if not all(each is None or isinstance(each, bool | int | float | str) for each in others):
         raise LoweringError("depends on more than one number an element; a table holds one")
-    return scope.term(names[0]).then(Step("function", (), scope.call.path, _real(scope, others)))
+    rises, real = scope.call.op in _RISING, _real(scope, others)
+    return scope.term(names[0]).then(Step("function", (), scope.call.path, real, rises=rises))
 
 
 def _real(scope: Scope, others: list[object]) -> Callable[[Reals], Reals]:

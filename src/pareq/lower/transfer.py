@@ -5,7 +5,7 @@ function of integers that anyone can evaluate; and since each step never falls (
 when its argument rises, so does the whole, which is what makes thresholds a proof.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -70,6 +70,25 @@ class Transfer:
                 y = np.where(y < 0, y * self.slope, y)
             y = np.clip(y, self.low, self.high)
             return self._flat(column).quantize(y, self.rounding)
+
+    def of(self, channels: npt.NDArray[np.intp]) -> "Transfer":
+        """The same for some channels, in this order."""
+        scale = self.grid.scale
+        if not isinstance(scale, float) and scale.size > 1:
+            scale = scale.reshape(-1)[channels]
+        grid = replace(self.grid, scale=scale)
+        return replace(self, gain=self.gain[channels], offset=self.offset[channels], grid=grid)
+
+    def distinct(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """One channel of each kind of function, and of which kind each channel is."""
+        columns = [np.broadcast_to(each, self.gain.shape) for each in self._columns()]
+        bits = np.stack(columns, axis=1).view(np.int64)  # minus zero is no zero here
+        _, rows, group = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+        return rows, group.reshape(-1)
+
+    def _columns(self) -> list[Reals]:
+        """All that differs between channels, each `(C,)` or of size 1."""
+        return [self.gain, self.offset, np.asarray(self.grid.scale, np.float64).reshape(-1)]
 
     def _flat(self, column: tuple[slice | None, ...]) -> Grid:
         """The grid with a scale that broadcasts against `(C, M)`."""
