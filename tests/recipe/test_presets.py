@@ -11,7 +11,7 @@ from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.presets import find_recipe, presets
 from pareq.tasks import Cifar10, Digits, Jets, SuperResolution
 
-NAMES = ("float", "interleaved", "joint", "joint-pq", "joint-qp")
+NAMES = ("float", "interleaved", "joint", "joint-pq", "joint-qp", "learned-bits")
 NAMES += ("pruned", "qap", "qap-paper", "qap-reversed", "quantized")
 IMAGES = {
     "cifar10-joint": (Cifar10(width=2), Cifar10(network="mobilenet_v2")),

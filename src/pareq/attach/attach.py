@@ -14,17 +14,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pareq.attach.chain import Chain, insert, remove
+from pareq.attach.feeds import Seen, surroundings
 from pareq.attach.sites import Place, channel_axis, choose
 from pareq.errors import PareqError, SiteError, at
 from pareq.operators.base import Member, Operator, Quantizer
 from pareq.operators.schedule import NEVER, Clock, Schedule
 from pareq.pruners import Prune, PruneActivation
-from pareq.quantizers import LearnedScale
 from pareq.recipe.recipe import Recipe, Rule
 
 __all__ = ["Attached", "Site", "attach"]
-
-_Shapes = dict[tuple[nn.Module, str], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +126,7 @@ class Attached:
         self._penalized = [s for s in self.sites if s.latent() is not None and _penalizes(s)]
         parameter = next(model.parameters(), None)
         self._zero = torch.zeros((), device=None if parameter is None else parameter.device)
-        self._learned = [o for s in self.sites for o in s.operators if isinstance(o, LearnedScale)]
+        self._learned = [p for s in self.sites for o in s.operators for p in o.parameters()]
 
     def plan(self, steps: int, steps_per_epoch: int | None = None) -> None:
         """Say how long the run is; resolves the recipe's fractions and epochs to steps.
@@ -154,6 +152,11 @@ class Attached:
     def settled_at(self) -> int:
         """The first step after which no schedule changes any more."""
         return max((s.last for s in self.schedules), default=0)
+
+    @property
+    def quiet_until(self) -> int:
+        """The first later step at which an operator has something to do."""
+        return self._quiet_until
 
     def set_step(self, step: int) -> None:
         """Move every operator to a training step: strengths, masks, ranges.
@@ -201,7 +204,7 @@ class Attached:
                 total = total if extra is None else total + extra
         if self._learned and dist.is_available() and dist.is_initialized():
             # every parameter must take part in a distributed step, also before its time
-            total = total + sum((0.0 * o.scale.sum() for o in self._learned), torch.zeros(()))
+            total = total + sum((0.0 * p.sum() for p in self._learned), torch.zeros(()))
         return total
 
     @torch.no_grad()
@@ -280,6 +283,11 @@ def attach(
         chain = chains[_key(place)]
         insert(place.module, place.tensor, place.kind, chain)
         sites.append(Site(place.paths[0], place.tensor, place.kind, place.module, chain))
+    for site in sites:
+        for operator, number in zip(site.operators, site.chain.rules, strict=True):
+            if type(operator).meet is not Operator.meet:
+                with at(f"rule {number + 1} ({site.name})"):
+                    operator.meet(surroundings(site.module, site.quantizer, sites, shapes))
     return Attached(model, recipe, sites, Clock(steps, steps_per_epoch))
 
 
@@ -288,7 +296,7 @@ def _key(place: Place) -> int:
     return id(place if place.parameter is None else place.parameter)
 
 
-def _chain(place: Place, rules: Sequence[tuple[int, Rule]], shapes: _Shapes) -> Chain:
+def _chain(place: Place, rules: Sequence[tuple[int, Rule]], shapes: Seen) -> Chain:
     """Fresh operators for one place."""
     like = (
         place.parameter if place.parameter is not None else shapes.get((place.module, place.kind))
@@ -303,9 +311,9 @@ def _chain(place: Place, rules: Sequence[tuple[int, Rule]], shapes: _Shapes) -> 
 
 
 @torch.no_grad()
-def _shapes(model: nn.Module, example: Tensor) -> _Shapes:
+def _shapes(model: nn.Module, example: Tensor) -> Seen:
     """What every module is called with and returns for one input, in evaluation mode."""
-    seen: _Shapes = {}
+    seen: Seen = {}
 
     def look(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         first = output[0] if isinstance(output, tuple) and output else output

@@ -24,9 +24,10 @@ from pareq.lower.passes import simplify
 from pareq.lower.rules import MOVES, RULES, Entry, Raw, Scope
 from pareq.lower.settle import settle
 from pareq.lower.trace import Call, Ref, Trace, trace
+from pareq.lower.widths import Widths
 from pareq.numerics.grid import Grid
 from pareq.operators.base import Quantizer
-from pareq.quantizers import FixedPoint, MaxAbs
+from pareq.quantizers import FixedPoint, LearnedBits, MaxAbs
 from pareq.recipe.config import dump_recipe
 
 __all__ = ["lower"]
@@ -215,22 +216,25 @@ class _Lowering:
             if value is not None:
                 self.tensors[call.name] = value
                 return _weight(site, _reals(value))
-        target = _target(site)
         if isinstance(operand, Raw):
-            return self._enter(operand, target, call)
+            return self._enter(operand, site, call)
         if not isinstance(operand, Term):
             raise LoweringError("quantizes a constant, or several results; quantize a tensor")
-        return self._projected(operand, target, site)
+        return self._projected(operand, site)
 
-    def _projected(self, term: Term, target: Target, site: Site) -> Term:
+    def _projected(self, term: Term, site: Site) -> Term:
         rank = len(self.builder.value(term.name).shape)
-        return project(
-            self.builder, term, _without_batch(target, rank), site.path or "output", site.path
-        )
+        label, widths = (site.path or "output", site.path), _widths(site, rank)
+        if widths is None:
+            return project(self.builder, term, _without_batch(_target(site), rank), *label)
+        made = project(self.builder, widths.before(term, site.path), widths.target(), *label)
+        return Term(widths.after(self.builder, made.name, label))
 
-    def _enter(self, raw: Raw, target: Target, call: Call) -> Entry:
+    def _enter(self, raw: Raw, site: Site, call: Call) -> Entry:
         """Let an input in on a grid, then repeat how it was moved."""
         shape = dict(self.plan.inputs)[raw.name][1:]
+        widths = _widths(site, len(shape))
+        target = _target(site) if widths is None else widths.input()
         moved = not isinstance(target.grid.scale, float) and raw.moves
         if moved:
             raise LoweringError("an input with a scale per channel is moved before; quantize first")
@@ -249,6 +253,8 @@ class _Lowering:
             raise LoweringError(
                 f"input {raw.name!r} enters on two grids; quantize it once, where it comes in"
             )
+        if widths is not None:
+            name = widths.after(self.builder, name, (site.path or "input", site.path))
         result: Entry = Term(name)
         for move in raw.moves:
             inside = dict.fromkeys(_names(move), result)
@@ -329,6 +335,15 @@ def _target(site: Site) -> Target:
     if isinstance(quantizer, FixedPoint):
         return Target(grid, quantizer.rounding, quantizer.overflow)
     return Target(grid)
+
+
+def _widths(site: Site, rank: int) -> Widths | None:
+    """The words of an activation whose bits are learned."""
+    quantizer = site.quantizer
+    if not isinstance(quantizer, LearnedBits):
+        return None
+    _whole(quantizer, site)
+    return Widths(quantizer, rank)
 
 
 def _whole(quantizer: Quantizer, site: Site) -> Quantizer:

@@ -18,7 +18,7 @@ from pareq.numerics.grid import Grid
 from pareq.operators.schedule import Schedule
 from pareq.registry import Registry
 
-__all__ = ["OPERATORS", "Field", "Member", "Operator", "Quantizer"]
+__all__ = ["OPERATORS", "Field", "Member", "Operator", "Quantizer", "Surroundings"]
 
 Field = str | int | float | bool | None
 
@@ -81,6 +81,9 @@ class Operator(nn.Module):
 
     def observe(self, x: Tensor) -> None:
         """Look at a training tensor; called without gradient while `observing`."""
+
+    def meet(self, layer: "Surroundings") -> None:
+        """Know the layer whose weight this operator is on; `attach` calls it once for each."""
 
     def mask_changed(self, step: int, source: Callable[[], Tensor] | None) -> None:
         """A pruner that may reach this operator's input chose another mask at this step.
@@ -146,6 +149,11 @@ class Quantizer(Operator):
         if not 1 <= self.bits <= 32:
             raise OperatorError(f"bits must be in 1..32, got {self.bits}")
 
+    @property
+    def width(self) -> int:
+        """The bits of its widest word as it is now."""
+        return self.bits
+
     def project(self, x: Tensor) -> Tensor:
         """The tensor on its grid, with this quantizer's gradient."""
         raise TypeError(f"{type(self).__name__} is abstract")
@@ -159,3 +167,39 @@ class Quantizer(Operator):
         if self.value == 1.0:
             return self.project(x)
         return torch.lerp(x, self.project(x), self.strength.to(x.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """A layer as an operator on its weight sees it.
+
+    weight, feed: the quantizers of the weight, and of the tensor that the layer reads. positions:
+    how often the whole weight is applied to one sample. groups, transposed: of a convolution.
+    """
+
+    weight: Quantizer | None
+    feed: Quantizer | None
+    positions: int = 1
+    groups: int = 1
+    transposed: bool = False
+
+    def beside(self, channels: Tensor, weight: torch.Size) -> Tensor:
+        """One number a channel of the input, or one in all, shaped to multiply the weight.
+
+        Features that were flattened from channels have the number of their channel. Raises
+        OperatorError when the layer cannot read so many channels.
+        """
+        inputs = weight[0] if self.transposed else weight[1] * self.groups
+        if channels.numel() == 1:
+            return channels.reshape(())
+        if inputs % channels.numel():
+            raise OperatorError(
+                f"the layer reads {inputs} channels, what feeds it has {channels.numel()}; use "
+                "granularity 'tensor' there"
+            )
+        each = channels.repeat_interleave(inputs // channels.numel())
+        ones = (1,) * (len(weight) - 2)
+        if self.transposed:
+            return each.reshape(-1, 1, *ones)
+        rows = each.reshape(self.groups, -1).repeat_interleave(weight[0] // self.groups, dim=0)
+        return rows.reshape(rows.shape[0], -1, *ones)

@@ -1,0 +1,176 @@
+"""The price of bits: what is counted, and how a budget is held."""
+
+import pytest
+import torch
+from torch import nn
+
+import pareq as pq
+from pareq.lower.lower import lower
+from pareq.metrics.integers import graph_cost
+
+
+def tagger(**price):
+    """A small network, and batches of a task that it can learn."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(6, rounding="floor")),
+        pq.Rule("*:output", pq.LearnedBits(6, signed=False)),
+        pq.Rule("*:weight", pq.LearnedBits(6, "element")),
+        pq.Rule("*:weight", pq.Ebops(**price), pq.Ramp(0.1, 0.5, power=1.0, every=1)),
+        pq.Rule(":output", pq.FixedPoint(8)),
+    ]
+    net = pq.attach(model, pq.Recipe(*rules), steps=120, example=torch.zeros(2, 6))
+    x = torch.randn(120, 32, 6)
+    return net, x, x[..., :3].argmax(-1)
+
+
+def fit(net, x, y):
+    optimizer = torch.optim.Adam(net.model.parameters(), 0.01)
+    net.model.train()
+    for step in range(len(x)):
+        net.set_step(step)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net.model(x[step]), y[step]) + net.penalty()
+        loss.backward()
+        optimizer.step()
+    net.set_step(net.settled_at)
+    net.model.eval()
+
+
+def ebops_of(net):
+    return sum(
+        float(o.count(s.value()).detach())
+        for s in net.sites
+        for o in s.operators
+        if isinstance(o, pq.Ebops)
+    )
+
+
+def test_a_budget_is_held_and_the_graph_costs_no_more():
+    """The integers cost what training counted, or less: some ranges cannot be reached."""
+    net, x, y = tagger(budget=500.0)
+    fit(net, x, y)
+    counted = ebops_of(net)
+    assert 300 < counted <= 500
+    graph = lower(net, x[0])
+    assert graph_cost(graph).totals()["ebops"] <= counted
+    integers = pq.evaluate(graph, x[0].numpy())[0]
+    with torch.no_grad():
+        assert (integers == net.model(x[0]).numpy()).all()
+    assert (integers.argmax(1) == y[0].numpy()).mean() > 0.6
+
+
+def test_a_higher_price_leaves_fewer():
+    counts = []
+    for price in (1e-6, 1e-4):
+        net, x, y = tagger(price=price)
+        fit(net, x, y)
+        counts.append(ebops_of(net))
+    assert counts[1] < 0.8 * counts[0]
+
+
+def test_the_price_rises_along_logarithms():
+    net, x, _ = tagger(price=1e-3, first=1e-5)
+    operator = next(o for s in net.sites for o in s.operators if isinstance(o, pq.Ebops))
+    rates = []
+    for step in (12, 36, 60, 90):
+        net.set_step(step)
+        net.model.train()
+        net.model(x[0])
+        rates.append(operator.rate)
+    assert rates == pytest.approx([1e-5, 1e-4, 1e-3, 1e-3])
+
+
+def test_penalty_by_hand():
+    """(2, 1) bits of weight times (3, 2) bits of input; the gradient reaches both."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.75, 0.5]]))
+    rules = [
+        pq.Rule("0:input", pq.LearnedBits(3)),
+        pq.Rule("0:weight", pq.LearnedBits(6, "element")),
+        pq.Rule("0:weight", pq.Ebops(price=1.0, first=1.0)),
+    ]
+    net = pq.attach(model, pq.Recipe(*rules), example=torch.zeros(1, 2))
+    net.set_step(0)
+    model(torch.tensor([[1.0, 1.0]]))
+    inputs, weight = net.sites[1].quantizer, net.sites[0].quantizer
+    if inputs.holds_weights:
+        inputs, weight = weight, inputs
+    with torch.no_grad():
+        inputs.frac[0, 1] -= 1 / inputs.speed
+    net.penalty().backward()
+    assert net.penalty().item() == 2 * 3 + 1 * 2
+    assert weight.frac.grad.tolist() == [[12.0, 8.0]]  # four bits a unit of the parameter
+    assert inputs.frac.grad.tolist() == [[8.0, 4.0]]
+
+
+def test_convolutions_pay_for_every_position():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+    )
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(4, "tensor")),
+        pq.Rule("*:output", pq.LearnedBits(4, signed=False)),
+        pq.Rule("*:weight", pq.LearnedBits(4, "element")),
+        pq.Rule("*:weight", pq.Ebops(price=1.0)),
+        pq.Rule(":output", pq.FixedPoint(8)),
+    ]
+    x = torch.rand(8, 1, 4, 4)
+    net = pq.attach(model, pq.Recipe(*rules), example=x)
+    net.set_step(0)
+    model.train()
+    model(x)
+    model.eval()
+    conv, linear = (o for s in net.sites for o in s.operators if isinstance(o, pq.Ebops))
+    assert conv.layer.positions == 16
+    assert linear.layer.feed.magnitude == 4  # through pooling and flattening
+    assert graph_cost(lower(net, x)).totals()["ebops"] <= ebops_of(net)
+
+
+def test_the_controller_resumes_where_it_was():
+    net, x, y = tagger(budget=500.0)
+    fit(net, x[:60], y[:60])
+    twin, _, _ = tagger(budget=500.0)
+    twin.model.load_state_dict(net.model.state_dict())
+    for each in (net, twin):
+        each.model.train()
+        each.set_step(61)
+        each.set_step(72)
+    pair = [
+        next(o for s in n.sites for o in s.operators if isinstance(o, pq.Ebops))
+        for n in (net, twin)
+    ]
+    assert pair[0].rate == pair[1].rate
+    assert pair[0].origin == pair[1].origin > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "fact"),
+    [
+        ({}, "ebops takes either a price or a budget; give one of them"),
+        ({"price": 1.0, "budget": 2.0}, "ebops takes either a price or a budget; give one of them"),
+        ({"price": -1.0}, "price must be a positive number, got -1.0"),
+        ({"budget": 0.0}, "budget must be a positive number, got 0.0"),
+        ({"price": 1.0, "every": 0}, "every must be 1 step or more, got 0"),
+    ],
+)
+def test_what_has_no_meaning(fields, fact):
+    with pytest.raises(pq.PareqError) as error:
+        pq.Ebops(**fields)
+    assert str(error.value) == fact
+
+
+def test_nothing_to_learn_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2))
+    rules = [pq.Rule("*:weight", pq.FixedPoint(4)), pq.Rule("*:weight", pq.Ebops(price=1.0))]
+    with pytest.raises(pq.PareqError) as error:
+        pq.attach(model, pq.Recipe(*rules))
+    assert str(error.value).startswith("rule 2 (0:weight): neither the weight of the layer nor")
+
+
+def test_on_an_activation_it_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    with pytest.raises(pq.PareqError, match="ebops works on the weights of layers"):
+        pq.attach(model, pq.Recipe(pq.Rule("*:output", pq.Ebops(price=1.0))))
