@@ -51,6 +51,17 @@ def trained(recipe=None, steps=12, n=5, **lengths):
     return net
 
 
+def test_values_beyond_the_range_saturate_in_a_network():
+    """Number 1: at 4 bits and a step of .1 an input of 100 stayed 100."""
+    net = trained(joint(bits=4))
+    for site in net.sites:
+        low, high = site.quantizer.grid().limits
+        values = torch.tensor([[-1e6, 1e6]]).double()
+        assert site.quantizer(values).tolist() == [[low, high]]
+    calm, loud = (net.model.eval()(images(1) * n).detach() for n in (1, 1e6))
+    assert float(loud.abs().max()) < 1e3 * float(calm.abs().max() + 1)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_default_options_take_any_batch(n):
     """Number 2: the default quantizer of an activation fails for every batch but 1."""
@@ -116,6 +127,35 @@ def test_as_many_fall_as_were_asked_for(share, fall, activation):
         net.set_step(step)
         y = model(torch.ones(2, 1))
     assert int((y[0] == 0).sum()) == fall
+
+
+def test_the_gradient_of_saturated_inputs_and_of_the_caller_are_left_alone():
+    """Number 5: a gradient of 10 became 3.97, in place, and one at a saturated input passed."""
+    layer = nn.Identity()
+    rule = pq.Rule(":output", Uniform(4, gradient="clip"), pq.After(0))
+    net = pq.attach(layer, pq.Recipe(rule), example=torch.ones(1, 3))
+    net.calibrate([torch.tensor([[0.5, -0.5, 0.25]])], step=0)
+    x = torch.tensor([[100.0, 0.25, -100.0]], requires_grad=True)
+    upstream = torch.full((1, 3), 10.0)
+    layer(x).backward(upstream)
+    assert x.grad.tolist() == [[0.0, 10.0, 0.0]]
+    assert upstream.tolist() == [[10.0] * 3]
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "channel"])
+def test_half_fall_where_most_values_are_zero(pattern):
+    """Number 6: behind a ReLU with 83 % zeros half of it was asked for, and nothing fell."""
+    layer = nn.ReLU()
+    rule = pq.Rule(":output", PruneActivation(pattern=pattern), pq.After(2, to=0.5))
+    net = pq.attach(layer, pq.Recipe(rule), example=torch.ones(1, 6, 2, 2))
+    x = torch.full((3, 6, 2, 2), -1.0)
+    x[:, 0] = 1.0  # the other five of six are zero behind the ReLU
+    for step in range(4):
+        net.set_step(step)
+        layer(x)
+    (site,) = net.sites
+    assert site.operators[0].sparsity == 0.5
+    assert (layer(x)[:, 0] == 1).all()
 
 
 def test_one_element_and_everything():

@@ -196,3 +196,19 @@ def test_what_has_no_footprint():
         density("pnsr", 30.0, 2.0)
     with pytest.raises(DataError, match="expected 0 <= kept <= count"):
         Part(3, kept=4)
+
+
+def test_a_mask_and_a_quantizer_behind_the_function_narrow_the_same_output():
+    """As published: convolution, mask, tanh, 8 bits; the later site adds what the first lacks."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 1))
+    rules = (
+        pq.Rule("0:output", PruneActivation(window=1), pq.After(1, to=0.5)),
+        pq.Rule("1:output", Uniform(8)),
+    )
+    net = pq.attach(model, pq.Recipe(*rules), steps=2, example=torch.zeros(2, 1, 8, 8))
+    for step in range(3):
+        net.set_step(step)
+        model(torch.randn(4, 1, 8, 8))
+    first, last = footprint(net, torch.zeros(1, 1, 8, 8)).rows
+    assert (first.output_bits, first.alive, first.mask_bits) == (8, 128, 256)
+    assert (last.output_bits, last.alive, last.mask_bits) == (32, 64, 0)

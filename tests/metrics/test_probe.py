@@ -12,6 +12,7 @@ from pareq.attach.attach import attach
 from pareq.errors import DataError, SiteError
 from pareq.metrics.bops import bops, effective_bits
 from pareq.metrics.cost import Cost
+from pareq.metrics.footprint import footprint
 from pareq.metrics.probe import cost
 
 WEIGHTS = pq.Rule("*:weight", pq.FixedPoint(6))
@@ -378,3 +379,13 @@ def test_refused():
         cost(net, torch.randn(0, 16))
     with pytest.raises(DataError, match=r"cost: the example has no sample, got shape \(\)"):
         cost(net, torch.tensor(1.0))
+
+
+def test_batch_normalisation_of_the_batch_itself_takes_a_single_sample():
+    def net(running):
+        norm = nn.BatchNorm1d(64, track_running_stats=running)
+        return nn.Sequential(nn.Linear(16, 64), norm, nn.ReLU(), nn.Linear(64, 5))
+
+    x = torch.randn(1, 16)
+    assert cost(net(False), x).rows == cost(net(True), x).rows
+    assert len(footprint(net(False), x).rows) == len(footprint(net(True), x).rows) > 0

@@ -7,7 +7,7 @@ import torch
 
 from pareq.errors import CheckpointError, RunError
 from pareq.operators.schedule import Stairs
-from pareq.pruners import L1, Prune
+from pareq.pruners import L1, Prune, PruneActivation
 from pareq.quantizers import LearnedScale, MaxAbs
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.recipe import Recipe, Rule, Training
@@ -154,3 +154,71 @@ def test_what_a_chain_cannot_begin_with(first, tmp_path):
     net = network(make_task("digits", {"widths": (4, 4)}), parse_recipe(recipe(1)))
     with pytest.raises(CheckpointError):
         Start(str(first)).apply(net)
+
+
+JOINT = """
+[training]
+epochs = 3
+batch_size = 256
+learning_rate = 0.01
+seed = 5
+
+[[rule]]
+where = "act1:output"
+op = { name = "prune_activation", window = 2 }
+when = { name = "after", at = %s, to = 0.5 }
+
+[[rule]]
+where = "*:weight"
+op = { name = "uniform", bits = 6 }
+when = { name = "after", at = 0.5 }
+
+[[rule]]
+where = "act2:output"
+op = { name = "learned_scale", bits = 6 }
+when = { name = "after", at = 0.5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory) -> Path:
+    """A network whose activations were pruned and whose scales were found."""
+    folder = tmp_path_factory.mktemp("joint") / "first"
+    Trial("digits", JOINT % "0.2").run(folder, keep=Keep(step=STEP))
+    return folder
+
+
+@pytest.mark.parametrize("rewind", [0, STEP])
+def test_masks_of_activations_stay_and_scales_go_back_with_the_weights(joint, rewind):
+    """What a mask needs comes along: its count too; what a quantizer found belongs to weights."""
+    recipe = parse_recipe(JOINT % "0")  # pruned from the first step on
+    trained, net = reopen(joint)[2], network(make_task("digits"), recipe)
+    drawn = {name: tensor.clone() for name, tensor in net.model.state_dict().items()}
+    Start(str(joint), rewind, str(joint)).apply(net)
+    assert same(masks(net), masks(trained))
+    (mask,) = [m for m in net.model.modules() if isinstance(m, PruneActivation)]
+    assert mask.count == int(mask.fallen) == 16
+    assert mask.sparsity == 0.5
+    if rewind:
+        drawn = {
+            name.removeprefix("model/"): tensor
+            for name, tensor in checkpoint.read(
+                kept_path(joint / "checkpoints", STEP)
+            ).tensors.items()
+        }
+    held = net.model.state_dict()
+    pruner = {name for name in held if name.startswith(_of(net, mask))}
+    assert pruner
+    assert same({k: t for k, t in held.items() if k not in pruner}, drawn_without(drawn, pruner))
+    net.set_step(0)
+    assert mask.engaged
+    assert same(masks(net), masks(trained))
+
+
+def _of(net, wanted) -> str:
+    """The name of an operator in the model."""
+    return next(path for path, module in net.model.named_modules() if module is wanted)
+
+
+def drawn_without(state, names) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if name not in names}

@@ -19,6 +19,10 @@ activation functions and softmax are free.
 | all_discounted | as code, but p multiplies the sums too (first form, November 2020) | 32 bits |
 | all_discounted_twice | as all_discounted with p squared (second form, November 2020) | 32 bits |
 
+Products with an input that is pruned for every sample (`Layer.dead`) cost nothing in any variant,
+sums do; each is taken to enter equally many products, which padding makes a little wrong at the
+border. What is spent on outputs that a mask then drops is counted in full.
+
 `code` is what made the published figures. At full density all but multiply_only are equal, apart
 from the input of the first layer.
 
@@ -71,7 +75,7 @@ def ebops_per_layer(rows: Sequence[Layer], *, per_weight: bool = True) -> tuple[
     per_weight: each weight at its own effective bits, where its integer is known. Otherwise each
     nonzero weight at the width of its layer, which is an upper bound.
     """
-    return tuple(row.positions * row.input_bits * _weight_bits(row, per_weight) for row in rows)
+    return tuple(_effective(row, per_weight) for row in rows)
 
 
 def effective_bits(integers: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -85,6 +89,13 @@ def effective_bits(integers: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.where(size > 0, span, 0).astype(np.int64)
 
 
+def _effective(row: Layer, per_weight: bool) -> int:
+    if per_weight and row.products is not None:
+        return row.products
+    whole = row.positions * row.input_bits * _weight_bits(row, per_weight)
+    return whole * (row.reads - row.dead) // row.reads if row.dead else whole
+
+
 def _weight_bits(row: Layer, per_weight: bool) -> int:
     if per_weight and row.effective is not None:
         return row.effective
@@ -92,7 +103,7 @@ def _weight_bits(row: Layer, per_weight: bool) -> int:
 
 
 def _full(row: Layer, left: float, input_bits: int) -> float:
-    product = left * input_bits * row.weight_bits
+    product = left * row.live * input_bits * row.weight_bits
     return row.multiplies * (product + input_bits + row.weight_bits + math.log2(row.inputs))
 
 
@@ -126,7 +137,7 @@ def _quantized_zeros(row: Layer, _: int) -> float:
 
 
 def _multiply_only(row: Layer, _: int) -> float:
-    return float(row.alive * row.positions * row.input_bits * row.weight_bits)
+    return float(row.alive * row.positions * row.input_bits * row.weight_bits * row.live)
 
 
 def _all_discounted(row: Layer, index: int) -> float:

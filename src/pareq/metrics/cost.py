@@ -47,7 +47,7 @@ class Cost:
     rest: tuple[Rest, ...] = ()
 
     def totals(self) -> dict[str, float]:
-        """All figures of the whole network by name.
+        """All figures of the whole network by name; pruned activations count as pruned.
 
         weights, alive, nonzero, biases: counts; a shared weight once. sparsity: 1 - alive/weights;
         zeros: 1 - nonzero/weights; 0 without weights. multiplies: per sample, pruned ones too.

@@ -12,7 +12,7 @@ gradients that a summary of a training adds. A Mbit is 10^6 bits.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from pareq.attach.chain import Chain
 from pareq.errors import DataError, SiteError, at
 from pareq.metrics.layer import FLOAT_BITS
 from pareq.metrics.parameters import active_quantizer
+from pareq.metrics.single import SingleSample
 from pareq.operators.base import Operator
 from pareq.pruners import Prune, PruneActivation
 from pareq.registry import Registry
@@ -141,10 +142,12 @@ class Footprint:
 def footprint(net: Attached | nn.Module, example: Tensor) -> Footprint:
     """What a network holds for one sample, with its operators as they are now.
 
-    The output of a layer is as wide and as pruned as the first activation with operators that
-    follows it before the next linear layer or convolution; 32 bits without one. example:
-    `(N, ...)`, of which the first sample is run. Raises SiteError for a model that carries
-    operators but comes without its Attached, DataError for an example without samples.
+    The output of a layer is as wide as the first quantizer that follows it before the next linear
+    layer or convolution makes it, and as pruned as the first mask does; 32 bits and whole without
+    them. example: `(N, ...)`, of which the first sample is run.
+
+    Raises SiteError for a model that carries operators but comes without its Attached, DataError
+    for an example without samples.
     """
     with at("footprint"):
         model = net.model if isinstance(net, Attached) else net
@@ -161,6 +164,7 @@ def footprint(net: Attached | nn.Module, example: Tensor) -> Footprint:
             for module, training in was.items():
                 stack.callback(setattr, module, "training", training)
             model.eval()
+            stack.enter_context(SingleSample())
             model(example[:1])
         return Footprint(tuple(rows))
 
@@ -228,13 +232,12 @@ def _narrowing(site: Site, rows: list[Held]) -> Callable[[nn.Module, object, obj
                 mask = operator.units
         for place in reversed(range(len(rows))):
             row = rows[place]
-            if row.output_bits == FLOAT_BITS and row.alive == row.outputs and not row.mask_bits:
-                alive = round(row.outputs * share)
+            if row.output_bits == FLOAT_BITS:
+                row = replace(row, output_bits=bits)
+            if row.alive == row.outputs and not row.mask_bits:
                 owned = mask if row.product else 0
-                rows[place] = Held(
-                    *(row.path, row.product, row.parameters, row.outputs, row.parameter_bits),
-                    *(row.index_bits, bits, alive, owned),
-                )
+                row = replace(row, alive=round(row.outputs * share), mask_bits=owned)
+            rows[place] = row
             if row.product:
                 break
 

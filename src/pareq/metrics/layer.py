@@ -12,6 +12,7 @@ Kind = Literal["linear", "conv"]
 
 FLOAT_BITS = 32
 
+_UNKNOWN = ("effective", "products")
 _TEXT = ("path", "kind", "shares")
 _POSITIVE = ("inputs", "outputs", "groups", "weight_bits", "input_bits", "bias_bits")
 
@@ -29,8 +30,11 @@ class Layer:
     weight_bits, input_bits, bias_bits: widths, 32 where nothing is quantized. effective: sum over
     the weights of their effective bits (see `ebops`), None where the weights are not integers.
 
-    reads: values of the input tensor per sample. shares: path of the earlier row that holds the
-    same weights, empty when this row holds them; its own path for a module that runs again.
+    reads: values of the input tensor per sample. dead: those of them that are the same for every
+    sample because a mask prunes them. products: sum over all multiplications of a sample of the
+    effective bits of the weight times the bits of that very input, None where these are not known
+    one by one. shares: path of the earlier row that holds the same weights,
+    empty when this row holds them; its own path for a module that runs again.
 
     Raises DataError for numbers that cannot be.
     """
@@ -51,6 +55,8 @@ class Layer:
     effective: int | None = None
     reads: int = 0
     shares: str = ""
+    dead: int = 0
+    products: int | None = None
 
     def __post_init__(self) -> None:
         with at(f"layer {self.path}"):
@@ -84,6 +90,11 @@ class Layer:
         return self.weights * self.positions
 
     @property
+    def live(self) -> float:
+        """The share of the values it reads that are not pruned; 1 where no number is known."""
+        return 1 - self.dead / self.reads if self.reads else 1.0
+
+    @property
     def again(self) -> bool:
         """Whether this is a further run of the same module, with the same biases too."""
         return self.shares == self.path and bool(self.path)
@@ -96,7 +107,7 @@ class Layer:
     def from_dict(cls, data: Mapping[str, object]) -> Self:
         """The inverse of `as_dict`; keys that are no field are left alone."""
         known = {f.name for f in fields(cls)}
-        missing = sorted(known - set(data))
+        missing = sorted(known - set(data) - {"dead", "products"})  # older files have none
         if missing:
             raise DataError(f"a layer lacks {', '.join(missing)}; expected what as_dict gave")
         return cls(**{k: v for k, v in data.items() if k in known})  # type: ignore[arg-type]
@@ -106,7 +117,7 @@ class Layer:
             raise DataError(f"kind must be linear or conv, got {self.kind}")
         whole = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TEXT}
         for name, value in whole.items():
-            if not isinstance(value, int) and not (name == "effective" and value is None):
+            if not isinstance(value, int) and not (name in _UNKNOWN and value is None):
                 raise DataError(f"{name} must be a whole number, got {value!r}")
         for name, value in whole.items():
             least = 1 if name in _POSITIVE else 0
@@ -116,6 +127,7 @@ class Layer:
             ("alive", "weights"),
             ("nonzero", "weights"),
             ("biases_alive", "biases"),
+            ("dead", "reads"),
         ):
             if getattr(self, name) > getattr(self, most):
                 raise DataError(f"{getattr(self, name)} {name} of {getattr(self, most)} {most}")

@@ -12,6 +12,9 @@ In `relative` a run of zeros longer than a gap can say costs a filler of b + g b
 are depends on where the zeros lie; f = (w - z) // 2^g bounds them for every pattern, and g is the
 one in 1..16 that makes the bound smallest. Weights that an earlier row holds are stored once,
 and so are the biases of a module that runs again.
+
+Activations that are pruned for every sample take no bits; their masks are free here, as published.
+`metrics.footprint` counts outputs in both published conventions, with the masks or without.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,13 +64,13 @@ def compression(rows: Sequence[Layer], encoding: str = "dense") -> float:
 
 
 def activation_bits(rows: Sequence[Layer]) -> int:
-    """Bits of the inputs of all layers, for one sample."""
-    return sum(row.reads * row.input_bits for row in rows)
+    """Bits of the inputs of all layers, for one sample, without those that are pruned."""
+    return sum((row.reads - row.dead) * row.input_bits for row in rows)
 
 
 def largest_activation_bits(rows: Sequence[Layer]) -> int:
-    """Bits of the largest input of a layer, for one sample."""
-    return max((row.reads * row.input_bits for row in rows), default=0)
+    """Bits of the largest input of a layer, for one sample, without what is pruned of it."""
+    return max(((row.reads - row.dead) * row.input_bits for row in rows), default=0)
 
 
 def _dense(row: Layer) -> int:

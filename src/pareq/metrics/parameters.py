@@ -139,7 +139,7 @@ def _at_site(site: Site, latent: Tensor, tensor: Tensor) -> Found:
         return found
     grid = quantizer.grid()
     whole = grid.quantize(tensor.detach().double().cpu().numpy()) - grid.zero
-    return replace(found, bits=quantizer.bits, spans=torch.from_numpy(effective_bits(whole)))
+    return replace(found, bits=quantizer.width, spans=torch.from_numpy(effective_bits(whole)))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -9,6 +9,9 @@ four it consists of. Its input is as wide as the quantizer that made it:
 | relu, max pooling, reshaping, indexing, padding, idle dropout, concatenation | widest input's |
 | anything else, the example too | 32 |
 
+Positions that an activation pruner holds at zero are followed through its quantizers, activation
+functions that keep zero, sums, pooling and reshaping to the layer that reads them (`Layer.dead`).
+
 Not counted: products of two activations (matmul, attention scores), recurrent layers, which do not
 pass through F.linear, embeddings, elementwise arithmetic, normalisations. What of these holds
 parameters or multiplies matrices is listed in `Cost.rest`.
@@ -33,8 +36,13 @@ from pareq.metrics.cost import Cost, Rest
 from pareq.metrics.integers import graph_cost
 from pareq.metrics.layer import FLOAT_BITS, Kind, Layer
 from pareq.metrics.parameters import Found, Parameters, active_quantizer
+from pareq.metrics.single import SingleSample
+from pareq.pruners import PruneActivation
 
 __all__ = ["cost"]
+
+Values = Iterable[object]
+Bits = int | None
 
 _ARGUMENTS = {
     "linear": "input weight bias",
@@ -61,6 +69,12 @@ _EXACT = {
 _EXACT_IF_EQUAL = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
     *("to", "float", "double", "half", "bfloat16", "type_as"),
+}
+_KEEP_ZERO = (_EXACT - {"__setitem__", "minimum"}) | {
+    *("add", "__add__", "__iadd__", "__radd__", "add_", "dropout"),
+    *("tanh", "hardtanh", "relu6", "leaky_relu", "silu", "gelu", "elu", "hardswish", "softsign"),
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "mean", "sum"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 }
 _PRODUCTS = {
     *("matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "tensordot", "einsum", "bilinear"),
@@ -96,6 +110,7 @@ def cost(net: Attached | nn.Module | Graph, example: Tensor | None = None) -> Co
             probe = _Probe(Parameters(model, sites))
             stack.enter_context(_watching(model, sites, probe))
             stack.enter_context(probe)
+            stack.enter_context(SingleSample())
             model(example[:1])
         return Cost(tuple(probe.rows), (*probe.parameters.rest(), *probe.products))
 
@@ -119,13 +134,18 @@ def _watching(model: nn.Module, sites: Sequence[Site], probe: "_Probe") -> Itera
         handles.append(module.register_forward_pre_hook(probe.enter(path)))
         handles.append(module.register_forward_hook(probe.leave))
     for site in sites:
-        quantizer = active_quantizer(site)
-        if quantizer is None or site.latent() is not None:
+        if site.latent() is not None:
             continue
+        quantizer, module = active_quantizer(site), site.module
+        bits, (raw, done) = quantizer.bits if quantizer else None, probe.around(site)
         if site.kind == "input":
-            handles.append(site.module.register_forward_pre_hook(probe.tag_input(quantizer.bits)))
+            handles.append(module.register_forward_pre_hook(lambda _, a, f=raw: f(a), prepend=True))
+            handles.append(module.register_forward_pre_hook(lambda _, a, f=done, b=bits: f(a, b)))
         else:
-            handles.append(site.module.register_forward_hook(probe.tag_output(quantizer.bits)))
+            handles.append(
+                module.register_forward_hook(lambda _, _a, o, f=raw: f([o]), prepend=True)
+            )
+            handles.append(module.register_forward_hook(lambda _, _a, o, f=done, b=bits: f([o], b)))
     try:
         yield
     finally:
@@ -143,6 +163,7 @@ class _Probe(TorchFunctionMode):
         self.products: list[Rest] = []
         self._path: list[str] = [""]
         self._bits: dict[int, tuple[Tensor, int]] = {}  # the tensor keeps its id from being reused
+        self._live: dict[int, tuple[Tensor, Tensor]] = {}  # 0 where it is pruned, of its shape
         self._owner: dict[tuple[int, int], str] = {}
 
     def enter(self, path: str) -> Callable[[nn.Module, object], None]:
@@ -153,13 +174,30 @@ class _Probe(TorchFunctionMode):
         """A hook for a module that ends."""
         self._path.pop()
 
-    def tag_input(self, bits: int) -> Callable[[nn.Module, tuple[object, ...]], None]:
-        """A hook that says how wide a module's first input is."""
-        return lambda _, args: self._tag(args[:1], bits)
+    def around(self, site: Site) -> tuple[Callable[[Values], None], Callable[[Values, Bits], None]]:
+        """What to call before and after the operators of a site, with the values it acts on.
 
-    def tag_output(self, bits: int) -> Callable[[nn.Module, object, object], None]:
-        """A hook that says how wide a module's first output is."""
-        return lambda _, _args, output: self._tag(list(_tensors([output]))[:1], bits)
+        The first tensor of them is as wide as the quantizer then, if there is one; what is pruned
+        before stays so, and masks of the site prune more.
+        """
+        before: list[Tensor | None] = []
+        masks = [o for o in site.operators if isinstance(o, PruneActivation) and o.engaged]
+
+        def raw(values: Values) -> None:
+            before.extend(self._known(tensor) for tensor in list(_tensors(values))[:1])
+
+        def done(values: Values, bits: Bits) -> None:
+            for tensor in list(_tensors(values))[:1]:
+                if bits is not None:
+                    self._tag([tensor], bits)
+                live = before.pop()
+                for operator in masks:
+                    mask = operator.kept(tensor.shape[1:]).expand(tensor.shape)
+                    live = mask.clone() if live is None else live * mask
+                if live is not None:
+                    self._live[id(tensor)] = (tensor, live)
+
+        return raw, done
 
     def __torch_function__(
         self,
@@ -184,7 +222,42 @@ class _Probe(TorchFunctionMode):
         exact = exact or (name == "pad" and _pads_with_zero(args, named))
         changed = args[0] if name == "__setitem__" else output
         self._tag([changed], widest if exact else FLOAT_BITS)
+        if name in _KEEP_ZERO:
+            self._follow(func, args, named, output)
+        elif name == "__setitem__":
+            self._live.pop(id(args[0]), None)
         return output
+
+    def _known(self, tensor: object) -> Tensor | None:
+        """Where a tensor is not pruned, if it is known to be pruned at all."""
+        found = self._live.get(id(tensor))
+        return found[1] if found is not None and found[0] is tensor else None
+
+    def _follow(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        named: Mapping[str, Any],
+        output: object,
+    ) -> None:
+        """Let a function that keeps zero move the masks as it moves the values."""
+        before = list(_tensors([*args, *named.values()]))
+        if all(self._known(tensor) is None for tensor in before):
+            return
+
+        def masked(value: object) -> object:
+            if isinstance(value, list | tuple):
+                return type(value)(masked(each) for each in value)
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            live = self._known(value)
+            return torch.ones_like(value) if live is None else live.clone()
+
+        given = [masked(value) for value in args]
+        moved = func(*given, **{key: masked(value) for key, value in named.items()})
+        for tensor, live in zip(_tensors([output]), _tensors([moved]), strict=True):
+            if live.is_floating_point():
+                self._live[id(tensor)] = (tensor, (live != 0).to(live.dtype))
 
     def _tag(self, values: Iterable[object], bits: int) -> None:
         for tensor in _tensors(values):
@@ -211,7 +284,9 @@ class _Probe(TorchFunctionMode):
         elif name.startswith("conv"):
             inputs, positions = weight[0].numel(), output.numel() // weight.shape[0]
         kind: Kind = "linear" if name == "linear" else "conv"
-        use = _Use(kind, inputs, positions, x.numel(), self._widest([x]), groups)
+        live = self._known(x)
+        dead = 0 if live is None else int((live == 0).sum())
+        use = _Use(kind, inputs, positions, x.numel(), self._widest([x]), groups, dead)
         self._row(self._find(weight), self._find_bias(given.get("bias")), use)
 
     def _attention(self, call: Mapping[str, Any]) -> None:
@@ -262,13 +337,14 @@ class _Probe(TorchFunctionMode):
                 effective=weight.effective,
                 reads=use.reads,
                 shares=owner,
+                dead=use.dead,
             )
         )
 
 
 @dataclass(frozen=True)
 class _Use:
-    """How a weight is used: weights per output, times applied, values read and their bits."""
+    """How a weight is used: inputs an output, times applied, values read, their bits, dead ones."""
 
     kind: Kind
     inputs: int
@@ -276,6 +352,7 @@ class _Use:
     reads: int
     bits: int
     groups: int = 1
+    dead: int = 0
 
 
 def _tensors(values: Iterable[object]) -> Iterator[Tensor]:

@@ -6,8 +6,10 @@
 | 0 | those drawn before any training | lottery ticket (Frankle & Carbin 2019) |
 | n | those after n steps of the first run | late rewinding (Frankle et al. 2020) |
 
-What falls is decided by the weights of the earlier run's best epoch in all three; biases, norms and
-learned scales go back with the weights, masks stay.
+What falls is decided by the earlier run's best epoch in all three. What a pruner of weights or of
+activations holds stays: its mask, and what it has seen. Everything else goes back with the weights:
+biases, norms, learned scales, and the scales that a quantizer found, which it then finds anew when
+its schedule lets it in.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from pareq.attach.attach import Attached
 from pareq.errors import RunError, at
-from pareq.pruners import Prune
+from pareq.operators.base import Operator
 from pareq.train import checkpoint
 from pareq.train.state import load_model
 from pareq.train.store import kept_path
@@ -69,8 +71,12 @@ class Start:
 
 
 def _masks(net: Attached) -> dict[str, Tensor]:
-    """What the pruners hold, by its name in the model."""
-    pruners = [path for path, m in net.model.named_modules() if isinstance(m, Prune)]
+    """What operators with a mask hold, by its name in the model."""
+    pruners = {
+        path
+        for path, module in net.model.named_modules()
+        if isinstance(module, Operator) and "mask" in dict(module.named_buffers(recurse=False))
+    }
     state = net.model.state_dict()
     return {
         name: tensor.clone() for name, tensor in state.items() if name.rpartition(".")[0] in pruners
