@@ -16,7 +16,7 @@ from pareq.errors import RunError
 from pareq.metrics.probe import cost
 from pareq.recipe.config import dump_recipe
 from pareq.recipe.recipe import Recipe
-from pareq.tasks.base import Split, Task
+from pareq.tasks.base import Data, Split, Task
 from pareq.train.batches import Batches
 from pareq.train.checkpoint import Checkpoint
 from pareq.train.journal import Epoch
@@ -26,7 +26,7 @@ from pareq.train.run import About, Result, plain, sha256
 from pareq.train.state import State, load_model
 from pareq.train.store import Memory, best_of
 
-__all__ = ["Job", "pinned", "put_best"]
+__all__ = ["Job", "on", "pinned", "put_best"]
 
 _VALIDATION_ROWS = 1024  # at least so many in a batch of validation
 
@@ -34,16 +34,16 @@ _VALIDATION_ROWS = 1024  # at least so many in a batch of validation
 class Job:
     """One network, one task, one recipe. Making it starts nothing.
 
-    Raises RunError when the recipe cannot be trained: no parameters, too few rows, or a schedule
-    that ends after the run.
+    data: of the task, where it is loaded already. Raises RunError when the recipe cannot be
+    trained: no parameters, too few rows, or a schedule that ends after the run.
     """
 
-    def __init__(self, net: Attached, task: Task, recipe: Recipe) -> None:
+    def __init__(self, net: Attached, task: Task, recipe: Recipe, data: Data | None = None) -> None:
         self.net, self.task, self.recipe = net, task, recipe
         self.text = dump_recipe(recipe)
         self.device = _device_of(net)
-        self.data = task.load()
-        self.train, self.val = (_on(s, self.device) for s in (self.data.train, self.data.val))
+        self.data = task.load() if data is None else data
+        self.train, self.val = (on(s, self.device) for s in (self.data.train, self.data.val))
         if len(self.val.y) == 0:
             raise RunError("the validation split is empty; give it at least one row")
         training = recipe.training
@@ -91,35 +91,50 @@ class Job:
         for rows in self.batches.of(self.state.epoch, self.device, self.state.batch):
             yield self.task.vary(self.train.x[rows]), self.train.y[rows]
 
-    def close_epoch(self) -> Epoch:
-        """Validate, and judge the network if all schedules have ended.
+    @property
+    def position(self) -> int:
+        """Where the operators are when an epoch is measured, its steps being done.
 
-        Until the last step the network is measured as it was trained, with the operators where the
-        last step had them; at the end of the run they move to where the schedules end.
+        Where the last step had them; at the end of the run, where the schedules end.
         """
-        state, net = self.state, self.net
-        train_loss, penalty = state.means()
-        rate = state.rate.at(state.step - 1)
-        position = state.step if state.step == self.steps else state.step - 1
-        net.set_step(position)
-        size = max(self.recipe.training.batch_size, _VALIDATION_ROWS)
-        val_loss, val_accuracy = validate(net.model, self.task, self.val, size)
-        self.check_finite(val_loss)
-        sparsity, bits = density(net)
+        state = self.state
+        return state.step if state.step == self.steps else state.step - 1
+
+    @property
+    def validation_rows(self) -> int:
+        """The rows of a batch of validation."""
+        return max(self.recipe.training.batch_size, _VALIDATION_ROWS)
+
+    def close_epoch(self) -> Epoch:
+        """Validate, and judge the network if all schedules have ended."""
+        self.net.set_step(self.position)
+        found = validate(self.net.model, self.task, self.val, self.validation_rows)
+        self.check_finite(found[0])
+        return self.note_epoch(self.state.means(), found, density(self.net))
+
+    def note_epoch(
+        self, train: tuple[float, float], val: tuple[float, float], weights: tuple[float, float]
+    ) -> Epoch:
+        """The epoch with these measurements; the network is the best if they say so.
+
+        train: loss and penalty. val: loss and score. weights: sparsity and mean bits.
+        """
+        state = self.state
+        rate, settled = state.rate.at(state.step - 1), self.position >= self.net.settled_at
         state.next_epoch()
-        state.rate.see(val_loss)
-        if settled := position >= net.settled_at:
-            state.judge(val_loss)
+        state.rate.see(val[0])
+        if settled:
+            state.judge(val[0])
         return Epoch(
             epoch=state.epoch,
             step=state.step,
-            train_loss=train_loss,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            sparsity=sparsity,
-            bits=bits,
+            train_loss=train[0],
+            val_loss=val[0],
+            val_accuracy=val[1],
+            sparsity=weights[0],
+            bits=weights[1],
             learning_rate=rate,
-            penalty=penalty,
+            penalty=train[1],
             settled=settled,
         )
 
@@ -218,7 +233,7 @@ def _device_of(net: Attached) -> torch.device:
     return devices.pop()
 
 
-def _on(split: Split, device: torch.device) -> Split:
+def on(split: Split, device: torch.device) -> Split:
     """A split on the device, in memory of torch's own alignment, on which sums may depend."""
     return Split(_settled(split.x, device), _settled(split.y, device))
 

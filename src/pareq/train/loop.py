@@ -17,7 +17,7 @@ from pareq.train.journal import Epoch
 from pareq.train.run import Run, open_run
 from pareq.train.store import Memory, opened
 
-__all__ = ["Keep", "restore", "train"]
+__all__ = ["Keep", "one_epoch", "restore", "train"]
 
 
 @dataclass(frozen=True)
@@ -72,38 +72,40 @@ def train(
         with pinned(place.about.threads, place.about.seed, job.device):
             if place.result is None:
                 job.start(place)
-                _epochs(job, place, keep, on_epoch)
+                while not job.over:
+                    one_epoch(job, place, keep, on_epoch)
                 job.finish(place)
             else:
                 put_best(net, place.best())
         return place.run()
 
 
-def _epochs(job: Job, place: Memory, keep: Keep, on_epoch: Callable[[Epoch], None] | None) -> None:
-    """The loop itself."""
+def one_epoch(
+    job: Job, place: Memory, keep: Keep, on_epoch: Callable[[Epoch], None] | None
+) -> None:
+    """The loop itself: what is left of the running epoch."""
     net, task, state = job.net, job.task, job.state
     optimizer = state.optimizer
-    while not job.over:
-        net.model.train()
-        for x, y in job.batches_left():
-            net.set_step(state.step)
-            state.rate.set(optimizer, state.step)
-            optimizer.zero_grad(set_to_none=True)
-            loss = task.loss(net.model(x), y)
-            penalty = net.penalty()
-            torch.autograd.backward(loss + penalty)
-            optimizer.step()
-            state.count(loss, penalty, len(y))
-            if state.step == keep.step:
-                job.keep(place)
-            if job.unsaved_seconds() > keep.seconds:
-                job.save(place)
-        epoch = job.close_epoch()
-        place.append(epoch)
-        if state.epoch % keep.epochs == 0 or job.over:
+    net.model.train()
+    for x, y in job.batches_left():
+        net.set_step(state.step)
+        state.rate.set(optimizer, state.step)
+        optimizer.zero_grad(set_to_none=True)
+        loss = task.loss(net.model(x), y)
+        penalty = net.penalty()
+        torch.autograd.backward(loss + penalty)
+        optimizer.step()
+        state.count(loss, penalty, len(y))
+        if state.step == keep.step:
+            job.keep(place)
+        if job.unsaved_seconds() > keep.seconds:
             job.save(place)
-        if on_epoch is not None:
-            on_epoch(epoch)
+    epoch = job.close_epoch()
+    place.append(epoch)
+    if state.epoch % keep.epochs == 0 or job.over:
+        job.save(place)
+    if on_epoch is not None:
+        on_epoch(epoch)
 
 
 def restore(net: Attached, folder: str | Path) -> Run:
