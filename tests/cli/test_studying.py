@@ -1,8 +1,12 @@
 """The command `study`, as a person types it."""
 
+import importlib.util
+
 import pytest
 
 from pareq.cli import main
+from pareq.errors import MissingExtra
+from pareq.studies import base, qap
 from tests.studies.small import few_jets
 
 
@@ -43,6 +47,31 @@ def test_what_no_study_is(capsys, tmp_path, monkeypatch, words, line):
     status, _, err = said(capsys, "study", *words)
     assert status == 2
     assert err == line
+
+
+def test_what_is_left_out_is_said_first(capsys, tmp_path, monkeypatch):
+    """Without BoTorch: what to install; the rest runs, and the exit status is 0."""
+    monkeypatch.setattr(qap, "lacking", lambda: MissingExtra("botorch", "bayes"))
+    monkeypatch.setattr(base, "drive", lambda *_, **__: {})
+    words = ("study", "qap", "--quick", "--repeats", "4", "--no-report", "--out", str(tmp_path))
+    status, out, err = said(capsys, *words)
+    assert (status, err) == (0, "")
+    assert out == (
+        "left out: 6b-bo/1, 6b-bo/2, 6b-bo/3, ...: botorch is not installed; run: pip install"
+        " 'pareq[bayes]'; then the same command adds them\n"
+    )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="ray is not installed: --ray is not tested; extra 'ray'",
+)
+def test_a_cluster_that_is_not_there(capsys, tmp_path):
+    words = ("study", "qap", "--quick", "--ray", "127.0.0.1:1", "--out", str(tmp_path))
+    status, out, err = said(capsys, *words)
+    assert (status, out) == (2, "0 of 146 trainings\n")
+    assert err.startswith("error: study qap: ray: no cluster answers at '127.0.0.1:1' (")
+    assert err.endswith("; start one with: ray start --head, or give local\n")
 
 
 @pytest.mark.slow

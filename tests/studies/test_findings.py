@@ -1,6 +1,7 @@
 """What the report says in words, from points made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pareq.metrics.information import Information, LayerInformation
 from pareq.metrics.quality import ClassQuality, Quality
 from pareq.studies.findings import champions, claims
 from pareq.studies.matrix import Setting
-from pareq.studies.points import Point, Results, standard
+from pareq.studies.points import Place, Point, Results, standard
 
 BOPS = {32: 4_652_832.0, 6: 412_960.0, 4: 267_808.0}
 NAMES = ("a", "b")
@@ -103,13 +104,62 @@ def test_budgets_are_equal():
 
 
 def test_the_published_point():
-    """Within noise of the dense network, and how much cheaper than the nominal one."""
+    """Pairs of the same repeat: mean, standard error, their number and 95 % confidence."""
+    sparse = [0.3] * 3, 0.8
     found = results(
-        (Setting(32), 0, GOOD), (Setting(6), 0, GOOD), (Setting(6), 2, GOOD, [0.3, 0.3], 0.8)
+        (Setting(32), 0, [0.760, 0.761, 0.762]),
+        (Setting(6), 0, [0.750, 0.760, 0.755]),
+        (Setting(6), 2, [0.749, 0.758, 0.754], *sparse),
     )
     text = said(found, "6 bits, 80 % pruned")
-    assert "+0.00 points from the dense 6-bit network" in text
-    assert "(no difference beyond noise), with 56.3 times fewer" in text
+    assert text.startswith(
+        "supported: accuracy 75.37\u202f±\u202f0.26\u202f%, \u22120.133\u202f±\u202f0.033"
+    )
+    assert "points (mean and standard error of 3 pairs of the same repeat; at 95 %" in text
+    assert "confidence \u22120.28 to +0.01) from the dense 6-bit network" in text  # t = 4.30
+    assert "; 56.3 times fewer bit operations than the nominal network or more in each" in text
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "pruned", "verdict"),
+    [
+        ([0.749, 0.758, 0.754], 0.8, "supported"),
+        ([0.749, 0.760, 0.751], 0.8, "supported in the mean"),  # one of the three loses more
+        ([0.747, 0.756, 0.751], 0.8, "not supported"),  # -0.37 points
+        ([0.749, 0.758, 0.754], 0.0, "not supported"),  # 11.3 times fewer
+    ],
+)
+def test_the_published_point_is_judged(accuracies, pruned, verdict):
+    """At most 0.3 points lost, at 95 % confidence or in the mean; and 20 times fewer."""
+    found = results(
+        (Setting(32), 0, [0.760, 0.761, 0.762]),
+        (Setting(6, "dense"), 0, [0.750, 0.760, 0.755], [0.3] * 3, 0.0),
+        (Setting(6), 2, accuracies, [0.3] * 3, 0.8),
+    )
+    if not pruned:
+        found = Results(
+            tuple(replace(p, totals={**p.totals, "bops_paper": BOPS[6]}) for p in found.points)
+        )
+    assert said(found, "6 bits, 80 % pruned").startswith(f"{verdict}: accuracy")
+
+
+def test_one_pair_has_the_statistical_error():
+    found = results(
+        (Setting(32), 0, [0.76]), (Setting(6), 0, [0.755]), (Setting(6), 2, [0.754], [0.3], 0.8)
+    )
+    text = said(found, "6 bits, 80 % pruned")
+    assert text.startswith("supported in the mean: ")
+    assert "\u22120.1\u202f±\u202f1.4 points (1 pair of the same repeat, statistical error)" in text
+
+
+def test_pairs_are_of_the_same_repeat():
+    """What has no partner counts for nothing."""
+    found = results((Setting(6), 0, [0.70, 0.72, 0.9]), (Setting(4), 0, [0.69, 0.70]))
+    (six,), (four,) = found.curve(Setting(6)), found.curve(Setting(4))
+    change = six.against(four, "accuracy")
+    assert (change.mean, change.seeds) == (pytest.approx(0.015), 2)
+    assert change.error == pytest.approx(0.005 * math.sqrt(2))
+    assert math.isnan(six.against(Place(Setting(8), 0, ()), "auc").mean)
 
 
 def test_equal_accuracy_with_other_information():
@@ -156,7 +206,8 @@ def test_fine_tuning_against_rewinding():
     )
     text = said(found, "Fine-tuning against exact rewinding")
     assert text.startswith("in 1 of 2 pruned states fine-tuning is better beyond noise, in 0 worse")
-    assert "on average +2.77 points" in text
+    assert "the median of their gaps is +2.77 points, from +0.00 at 6 bits and 75.0" in text
+    assert "to +5.55 at 6 bits and 50.0\u202f% pruned" in text
 
 
 def test_nothing_to_compare():
@@ -187,6 +238,14 @@ def test_against_a_search():
     assert "takes 412,960 bit operations, 2.0 times those of 6b-ft, 50.0\u202f% pruned" in text
     cheap = Results(results(*rows).points, searched(0.761, 0.760))
     assert said(cheap, "Claim 2").startswith("not supported: of 2 shapes")
+    rows.append((Setting(4), 2, GOOD))
+    mixed = said(Results(results(*rows).points, searched(0.761)), "Claim 2")
+    assert (
+        "2.0 times those of 6b-ft, 50.0\u202f% pruned (206,480 bit operations), 6.2 times" in mixed
+    )
+    assert mixed.endswith(
+        "trained once, the pruned network 2 times, each time with the same budget."
+    )
     poor = Results(results(*rows).points, searched(0.70))
     assert said(poor, "Claim 2").startswith("supported: of 1 shape that were tried, none comes")
 

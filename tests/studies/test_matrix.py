@@ -99,22 +99,25 @@ def test_the_published_protocol(tmp_path):
     assert (training.epochs, training.patience, training.learning_rate) == (250, 10, 1e-4)
     assert (training.optimizer, training.batch_size, training.decay) == ("adam", 1024, "constant")
     trials = Qap("published").trials(tmp_path)
-    assert trials["6b-ft/3"].options == {"split": "fold-3"}
+    assert trials["6b-ft/3"].options == {"split": "fold-3", "scaling": "paper"}
     assert trials["6b-ft-noise.50/2"].options == {
         "split": "fold-2",
+        "scaling": "paper",
         "noise": 0.5,
         "noise_seed": 2,
         "noise_rows": "paper",
         "noise_validation": True,
     }
-    assert trials["6b-lt-norm.no-stats/1"].options == {"split": "fold-1", "running_stats": False}
-    assert trials["6b-ft-norm.off/1"].options == {"split": "fold-1", "batch_norm": False}
+    first = {"split": "fold-1", "scaling": "paper"}
+    assert trials["6b-lt-norm.no-stats/1"].options == {**first, "running_stats": False}
+    assert trials["6b-ft-norm.off/1"].options == {**first, "batch_norm": False}
     assert [trials[f"6b-{m}/1"].rewind for m in ("ft", "lt")] == [None, 0]
     assert trials["6b-ft/1"].states == 12
     assert set(trials["6b-dense/1"].fractions) == {0.0}
     search = trials["6b-bo/2"]
     assert (search.states, search.initial, search.seed) == (20, 5, 2)
-    assert search.options == {"split": "fold-2"}
+    assert search.options == {"split": "fold-2", "scaling": "paper"}
+    assert Qap("full").trials(tmp_path)["6b-ft/3"].options == {"split": "fold-3"}
 
 
 def test_each_trial_has_a_command_of_its_own(tmp_path):

@@ -27,7 +27,7 @@ def test_the_page_says_all(page):
         assert page.count(f"<strong>{claim}") == 1, claim
     figures = re.findall(r'<figure id="([^"]+)"', page)
     assert figures == [
-        *("quality", "information", "methods-32", "methods-6", "search", "ablations-6"),
+        *("quality", "classes", "information", "methods-32", "methods-6", "search", "ablations-6"),
         *("noise", "t1-roc", "points"),
     ]
     assert "trainings of 56 are missing; what is shown is preliminary." in page

@@ -1,25 +1,26 @@
 """The driver and a descent: what is done is done once, what fails stops nothing."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from pareq.errors import StudyError
+from pareq.errors import MissingExtra, StudyError
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.recipe import Recipe
-from pareq.search.executor import InProcess
-from pareq.studies.base import drive, read_errors
+from pareq.search.executor import InProcess, Outcome
+from pareq.studies import base, qap
+from pareq.studies.base import drive, left_out, read_errors
 from pareq.studies.descent import Descent, read_state
 from pareq.studies.qap import Qap
 from pareq.train.run import open_run
-from tests.studies.small import FRACTIONS, study
+from tests.studies.small import FRACTIONS, protocol, study
 
 ONLY = "6b-[fl]t/1"
 
@@ -87,12 +88,14 @@ def test_what_is_done_is_not_done_again(ran):
 
 def test_a_folder_of_another_study_is_refused(ran, tmp_path):
     """With what differs."""
-    _, out, _ = ran
+    made, out, _ = ran
     with pytest.raises(StudyError) as caught:
         drive(study(tmp_path, epochs=2), out, InProcess(), only=ONLY)
-    text = str(caught.value)
-    assert text.startswith(f"study qap: {out}: began with")
-    assert text.endswith("go back to the former value, or use another folder")
+    assert str(caught.value).startswith(f"study qap: {out}: began with data = ")
+    assert str(caught.value).endswith("go back to the former value, or use another folder")
+    with pytest.raises(StudyError) as caught:
+        drive(replace(made, protocol=protocol(epochs=2)), out, InProcess(), only=ONLY)
+    assert "began with protocol.epochs = 1, now it is 2;" in str(caught.value)
 
 
 def test_a_name_that_no_trial_has(ran):
@@ -103,6 +106,82 @@ def test_a_name_that_no_trial_has(ran):
         "study qap: none of 14 trials is called '6b-fd/1'; a name is such as '32b-ft/1',"
         " pareq study qap --dry-run lists them"
     )
+
+
+@dataclass
+class Note:
+    """An executor that notes what it shall run, and says `outcomes` of it."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    names: list[str] = field(default_factory=list)
+    places: int = 1
+
+    def run(self, works, tell, watch=None):
+        self.names += list(works)
+        for outcome in self.outcomes:
+            tell(outcome)
+
+
+def test_searches_are_left_out_without_botorch(tmp_path, monkeypatch):
+    """Nothing fails, they are named beforehand, and asking for them alone is an error."""
+    monkeypatch.setattr(qap, "lacking", lambda: MissingExtra("botorch", "bayes"))
+    made, note = study(tmp_path, repeats=2), Note()
+    named = left_out(made, tmp_path / "out", "6b-[bd]*")
+    assert list(named) == ["6b-bo/1", "6b-bo/2"]
+    assert drive(made, tmp_path / "out", note, only="6b-[bd]*") == {}
+    assert note.names == ["6b-dense/1", "6b-dense/2"]
+    with pytest.raises(MissingExtra) as caught:
+        drive(made, tmp_path / "out", note, only="6b-bo/*")
+    assert str(caught.value) == (
+        "study qap: botorch is not installed; run: pip install 'pareq[bayes]'"
+    )
+    monkeypatch.setattr(qap, "lacking", lambda: None)
+    drive(made, tmp_path / "out", note, only="6b-bo/1")
+    assert note.names[2:] == ["6b-bo/1"]
+
+
+def test_workers_that_write_elsewhere(tmp_path):
+    """They have ended, but their folder is not here."""
+    note = Note((Outcome("6b-ft/1", 5),))
+    with pytest.raises(StudyError) as caught:
+        drive(study(tmp_path), tmp_path / "out", note, only=ONLY)
+    assert str(caught.value) == (
+        f"study qap: 6b-ft/1 has ended, but {tmp_path / 'out'} does not hold it; use a folder that"
+        " this process and all workers share"
+    )
+
+
+def test_drivers_side_by_side(tmp_path):
+    """Each leaves the errors of the others alone; more repeats are no other study."""
+    out = tmp_path / "out"
+    for name in ("6b-ft-norm.off/1", "6b-lt/1"):
+        failed = Note((Outcome(name, None, f"{name} went wrong"),))
+        drive(study(tmp_path), out, failed, only=name)
+    assert read_errors(out) == {
+        name: f"{name} went wrong" for name in ("6b-ft-norm.off/1", "6b-lt/1")
+    }
+    again = Note()
+    assert drive(study(tmp_path, repeats=3), out, again, only="6b-lt/*") == {
+        "6b-ft-norm.off/1": "6b-ft-norm.off/1 went wrong"
+    }
+    assert again.names == ["6b-lt/1", "6b-lt/2", "6b-lt/3"]
+    assert list(read_errors(out)) == ["6b-ft-norm.off/1"]
+
+
+def test_a_look_that_takes_long_is_rare():
+    """As over a slow network: a twentieth of the time."""
+
+    class Slow:
+        states = 1
+
+        @property
+        def done(self) -> int:
+            time.sleep(0.15)
+            return 1
+
+    watch = base._Watch({"slow": Slow()}, None)
+    watch.look()
+    assert 3 <= watch.pause < 30
 
 
 @pytest.mark.slow
@@ -119,7 +198,8 @@ def test_a_trial_that_fails_stops_nothing(ran, tmp_path):
     errors = drive(made, copy, InProcess(), only=ONLY, tell=told.append)
     assert list(errors) == ["6b-lt/1"]
     assert "holds 'notes.txt' and no run.json" in errors["6b-lt/1"]
-    assert errors == read_errors(copy) == json.loads((copy / "errors.json").read_text())
+    assert errors == read_errors(copy)
+    assert (copy / "errors/6b-lt/1.txt").read_text() == errors["6b-lt/1"] + "\n"
     assert (told[-1].done, told[-1].failed) == (5, 1)
     page = made.report(copy).read_text()
     assert "holds &#39;notes.txt&#39;" in page

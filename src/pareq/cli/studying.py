@@ -1,12 +1,17 @@
 """Commands that repeat published experiments."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from pareq.cli.options import DataPath, say
+from pareq.cli.options import DataPath, Options, say, task_names
+from pareq.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from pareq.search.executor import Executor
 
 __all__ = ["add"]
 
@@ -36,6 +41,10 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes, with a thread each; else one a core.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, local."),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of each training, instead of the study's.")
     ] = None,
@@ -44,6 +53,17 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     ] = None,
     only: Annotated[str, typer.Option(metavar="GLOB", help="Run these trials only.")] = "*",
     data: DataPath = "",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="Of the study order.", autocompletion=task_names)
+    ] = "",
+    option: Options = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Of the study order; repeatable."),
+    ] = None,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write the report at the end.")
+    ] = True,
     dry: Annotated[bool, typer.Option("--dry-run", help="List the trials, run none.")] = False,
 ) -> None:
     """Repeat a published experiment, and write a report of what our data say about its claims.
@@ -55,27 +75,52 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     pareq study qap --quick
     pareq study qap --quick --only "6b-*"
     pareq study qap --matrix published --out studies/paper --workers 16
+    pareq study qap --matrix published --out /shared/paper --ray auto
+    pareq study order --task jets --set bits=4 --set sparsity=0.7
     """
+    from pareq.cli.arguments import task_options
     from pareq.cli.progress import Trainings
-    from pareq.search.pool import Pool
     from pareq.studies import STUDIES
-    from pareq.studies.base import drive
+    from pareq.studies.base import drive, left_out
 
     console = Console()
     chosen = "quick" if quick else matrix
     made = STUDIES[name].made(chosen, data, epochs, repeats)
-    folder = out or Path("studies") / f"{name}-{chosen}"
+    if task or option or change:
+        made = made.on(task, task_options(option), change or ())
+    folder = out or Path("studies") / "-".join(part for part in (name, task, chosen) if part)
     if dry:
         for trial, descent in made.trials(folder).items():
             say(console, f"{trial}: {descent.done} of {descent.states} trainings done")
         return
+    for line in _notices(left_out(made, folder, only)):
+        say(console, line)
     try:
         with Trainings(console) as trainings:
-            errors = drive(made, folder, Pool(workers), only=only, tell=trainings.tell)
+            executor = _executor(ray, workers, folder)
+            errors = drive(made, folder, executor, only=only, tell=trainings.tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     for trial, error in errors.items():
         say(console, f"failed: {trial}: {error}")
-    say(console, f"report: {made.report(folder)}")
+    if page:
+        say(console, f"report: {made.report(folder)}")
     if errors:
         raise typer.Exit(1)
+
+
+def _executor(ray: str | None, workers: int | None, folder: Path) -> "Executor":
+    """The pool of this machine, or a cluster."""
+    from pareq.search.pool import Pool
+    from pareq.search.ray import Ray
+
+    return Pool(workers) if ray is None else Ray(ray, workers, shared=str(folder))
+
+
+def _notices(lacking: Mapping[str, MissingExtra]) -> Iterator[str]:
+    """A line for each package that trials lack."""
+    reasons = dict.fromkeys(str(error) for error in lacking.values())
+    for reason in reasons:
+        names = [name for name, error in lacking.items() if str(error) == reason]
+        shown = f"{', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+        yield f"left out: {shown}: {reason}; then the same command adds them"

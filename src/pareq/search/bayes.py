@@ -9,6 +9,7 @@ Both in their logarithmic form (Ament et al. 2023), over a Gaussian process with
 were told, or an inferred noise.
 """
 
+import importlib.util
 import warnings
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from pareq.errors import MissingExtra, SearchError
 from pareq.search.space import Point, Space
 from pareq.search.strategy import Sobol, Told
 
-__all__ = ["Bayes"]
+__all__ = ["Bayes", "lacking"]
 
 _RESTARTS, _SAMPLES, _DRAWS = 2, 64, 64
 
@@ -75,6 +76,11 @@ class Bayes:
             for told in _UNSAID:
                 warnings.filterwarnings("ignore", told)
             return _most_promising(x, y, _variance(known), floor, (number, self.seed))
+
+
+def lacking() -> MissingExtra | None:
+    """What to install before `Bayes.ask` can use a model; None when it is there."""
+    return None if importlib.util.find_spec("botorch") else MissingExtra("botorch", "bayes")
 
 
 def _most_promising(

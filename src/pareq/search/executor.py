@@ -6,13 +6,31 @@ where it was, running it after its end changes nothing. So an executor may run i
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pareq.errors import PareqError
 
-__all__ = ["FAILURES", "Executor", "InProcess", "Outcome", "Tell", "Work", "usable_cores"]
+__all__ = [
+    "FAILURES",
+    "SINGLE_THREAD",
+    "Executor",
+    "InProcess",
+    "Outcome",
+    "Tell",
+    "Work",
+    "attempt",
+    "described",
+    "environment",
+    "usable_cores",
+]
+
+# What makes the processes that begin under it compute with one thread each.
+SINGLE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
 
 # What a piece of work may raise without ending those beside it; anything else is a fault of pareq.
 FAILURES = (
@@ -109,3 +127,18 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables for as long as the block runs."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

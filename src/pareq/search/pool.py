@@ -18,12 +18,19 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from pareq.errors import SearchError
-from pareq.search.executor import Outcome, Tell, Work, attempt, usable_cores
+from pareq.search.executor import (
+    SINGLE_THREAD,
+    Outcome,
+    Tell,
+    Work,
+    attempt,
+    environment,
+    usable_cores,
+)
 
 __all__ = ["Pool"]
 
 _GLANCE = 0.2  # seconds between two calls of `watch`
-_SINGLE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def _hired() -> _Worker:
     context = multiprocessing.get_context("spawn")
     line, end = context.Pipe()
     process = context.Process(target=_serve, args=(end,), daemon=True)
-    with _deaf_to_interrupts(), _single_threaded():
+    with _deaf_to_interrupts(), environment(SINGLE_THREAD):
         process.start()
     end.close()
     return _Worker(process, line)
@@ -162,21 +169,6 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes that begin now compute with one thread each."""
-    before = {name: os.environ.get(name) for name in _SINGLE}
-    os.environ.update(dict.fromkeys(_SINGLE, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _serve(line: Connection) -> None:

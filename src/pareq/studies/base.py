@@ -1,28 +1,31 @@
 """A study: a published experiment as data, and the driver that runs it.
 
-OUT/study.json      which study, with which settings
-OUT/errors.json     trials that failed, by name; they are tried again when the study goes on
-OUT/NAME/...        a trial
-OUT/report.html     at the end
+OUT/study.json          which study, with which settings
+OUT/errors/NAME.txt     why a trial failed; it is tried again when the study goes on
+OUT/NAME/...            a trial
+OUT/report.html         at the end
+
+Several drivers may work in one OUT at a time, each on trials of its own.
 """
 
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
-from pareq.errors import StudyError, at
+from pareq.errors import MissingExtra, RunError, StudyError, at
 from pareq.registry import Registry
 from pareq.search.executor import Executor, Outcome
 from pareq.train import durable
 
-__all__ = ["STUDIES", "Part", "Progress", "Study", "drive", "read_errors"]
+__all__ = ["STUDIES", "Part", "Progress", "Study", "drive", "left_out", "read_errors"]
 
-_LOOK = 2.0  # seconds between two looks at what is done
+_LOOK = 2.0  # seconds between two looks at what is done, or more where a look takes long
+_SHARE = 0.05  # of the time that looks may take
 
 STUDIES: "Registry[type[Study]]" = Registry("study")
 
@@ -61,6 +64,13 @@ class Study(ABC):
         Raises StudyError for a value that it does not know.
         """
 
+    def on(self, task: str, options: Mapping[str, object], changes: Sequence[str]) -> Self:
+        """The same study of another task (or "") and its options, with changes `KEY=VALUE`.
+
+        Raises StudyError for a study that is of one task, or a key that it does not know.
+        """
+        raise StudyError(f"{self.name} is a study of its own task alone", where="--task")
+
     @abstractmethod
     def settings(self) -> dict[str, object]:
         """What the trials depend on, as JSON holds it."""
@@ -72,6 +82,11 @@ class Study(ABC):
     @abstractmethod
     def report(self, out: Path) -> Path:
         """Write OUT/report.html from what there is, and return its path."""
+
+    def lacking(self, trials: Iterable[str]) -> dict[str, MissingExtra]:
+        """Those of the trials, by name, that need a package which is not installed, and which."""
+        del trials
+        return {}
 
 
 @dataclass(frozen=True)
@@ -97,41 +112,78 @@ def drive(
 ) -> dict[str, str]:
     """Run what is missing of a study; the errors of trials by name.
 
-    only: a glob of trial names. A failed trial stops nothing. The same call goes on where it
-    stopped.
+    only: a glob of trial names. A failed trial stops nothing; one that lacks a package is left out,
+    see `left_out`. The same call goes on where it stopped.
 
-    Raises StudyError for a folder of another study or settings, and a glob that no trial has.
+    Raises StudyError for a folder of another study or settings, a glob that no trial has, and
+    workers that do not write into `out`; MissingExtra when every trial of the glob lacks a package.
     """
     with at(f"study {study.name}"):
-        trials = study.trials(out)
-        chosen = {name: trial for name, trial in trials.items() if fnmatch(name, only)}
-        if not chosen:
-            raise StudyError(
-                f"none of {len(trials):,} trials is called {only!r}; a name is such as"
-                f" {next(iter(trials))!r}, pareq study {study.name} --dry-run lists them"
-            )
+        chosen = _chosen(study, out, only)
+        lacking = study.lacking(_missing(chosen))
+        if len(lacking) == len(chosen):
+            raise next(iter(lacking.values()))
         _begin(study, out)
         errors = {name: text for name, text in read_errors(out).items() if name not in chosen}
-        _write(out / "errors.json", errors)
-        watch = _Watch(chosen, tell)
-        missing = {name: trial for name, trial in chosen.items() if trial.done < trial.states}
+        for name in chosen:
+            _error_path(out, name).unlink(missing_ok=True)
+        told = {name: trial for name, trial in chosen.items() if name not in lacking}
+        watch = _Watch(told, tell)
 
         def ended(outcome: Outcome) -> None:
+            trial = told[outcome.name]
             if outcome.error:
                 errors[outcome.name] = outcome.error
                 watch.failed += 1
-                _write(out / "errors.json", errors)
+                path = _error_path(out, outcome.name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                durable.write(path, f"{outcome.error}\n".encode())
+            elif trial.done < trial.states:
+                raise StudyError(
+                    f"{outcome.name} has ended, but {out.absolute()} does not hold it;"
+                    " use a folder that this process and all workers share"
+                )
             watch.look()
 
         watch.look()
-        executor.run(missing, ended, watch.glance)
+        executor.run(_missing(told), ended, watch.glance)
         return errors
+
+
+def left_out(study: Study, out: Path, only: str = "*") -> dict[str, MissingExtra]:
+    """The unfinished trials, by name, that `drive` leaves out because they lack a package."""
+    with at(f"study {study.name}"):
+        return study.lacking(_missing(_chosen(study, out, only)))
 
 
 def read_errors(out: Path) -> dict[str, str]:
     """The trials of a study that failed, by name, with their errors."""
-    path = out / "errors.json"
-    return dict(_read(path)) if path.exists() else {}
+    folder = out / "errors"
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path.read_text().strip()
+        for path in sorted(folder.rglob("*.txt"))
+    }
+
+
+def _error_path(out: Path, name: str) -> Path:
+    return out / "errors" / f"{name}.txt"
+
+
+def _chosen(study: Study, out: Path, only: str) -> dict[str, Part]:
+    """The trials of a glob."""
+    trials = study.trials(out)
+    chosen = {name: trial for name, trial in trials.items() if fnmatch(name, only)}
+    if not chosen:
+        raise StudyError(
+            f"none of {len(trials):,} trials is called {only!r}; a name is such as"
+            f" {next(iter(trials))!r}, pareq study {study.name} --dry-run lists them"
+        )
+    return chosen
+
+
+def _missing(trials: Mapping[str, Part]) -> dict[str, Part]:
+    """Those that have not ended."""
+    return {name: trial for name, trial in trials.items() if trial.done < trial.states}
 
 
 @dataclass
@@ -143,11 +195,12 @@ class _Watch:
     failed: int = 0
     began: float = field(default_factory=time.monotonic)
     looked: float = 0.0
+    pause: float = _LOOK
     before: int | None = None
 
     def glance(self) -> None:
         """Look, if the last look is a while ago."""
-        if time.monotonic() - self.looked > _LOOK:
+        if time.monotonic() - self.looked > self.pause:
             self.look()
 
     def look(self) -> None:
@@ -158,6 +211,7 @@ class _Watch:
         if self.before is None:
             self.before = done
         new = done - self.before
+        self.pause = max(_LOOK, (time.monotonic() - self.looked) / _SHARE)
         left = (self.looked - self.began) / new * (total - done) if new else None
         if self.tell is not None:
             self.tell(Progress(done, total, left, self.failed))
@@ -171,24 +225,33 @@ def _begin(study: Study, out: Path) -> None:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"cannot be made ({error.strerror})", where=str(out)) from None
-        _write(path, now)
-        return
-    was = _read(path)
-    for key in now | was:
-        if was.get(key) != json.loads(json.dumps(now.get(key))):
+        try:
+            durable.write(path, (json.dumps(now, indent=2) + "\n").encode())
+            return
+        except RunError:  # another driver may have been faster
+            if not path.exists():
+                raise
+    was, is_now = _leaves(_read(path)), _leaves(json.loads(json.dumps(now)))
+    for key in is_now | was:
+        if was.get(key) != is_now.get(key):
             raise StudyError(
-                f"began with {key} = {was.get(key)!r}, now it is {now.get(key)!r};"
+                f"began with {key} = {was.get(key)!r}, now it is {is_now.get(key)!r};"
                 " go back to the former value, or use another folder",
                 where=str(out),
             )
 
 
-def _read(path: Path) -> dict[str, str]:
+def _leaves(settings: Mapping[str, object]) -> dict[str, object]:
+    """Each setting by its path, such as protocol.epochs."""
+    found: dict[str, object] = {}
+    for key, value in settings.items():
+        inner = _leaves(value) if isinstance(value, dict) else {"": value}
+        found |= {f"{key}.{name}".rstrip("."): leaf for name, leaf in inner.items()}
+    return found
+
+
+def _read(path: Path) -> dict[str, object]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise StudyError(f"cannot be read ({error}); remove it", where=str(path)) from None
-
-
-def _write(path: Path, content: Mapping[str, object]) -> None:
-    durable.write(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -23,6 +23,7 @@ from pareq.metrics.information import Information, information
 from pareq.operators.schedule import Stairs
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.recipe import Recipe
+from pareq.search.claim import Claim, claimed
 from pareq.tasks.base import make_task
 from pareq.train import durable
 from pareq.train.batches import Batches
@@ -75,17 +76,19 @@ class Descent:
     def run(self) -> int:
         """Train what is missing and measure it; the number of states.
 
-        Raises what `Trial.run` raises, and StudyError for a recipe without a prune rule.
+        Raises what `Trial.run` raises, StudyError for a recipe without a prune rule, SearchError
+        while another process trains it.
         """
         with at(self.label or self.folder):
             recipe = parse_recipe(self.recipe)
             if not any(rule.op.name == "prune" for rule in recipe.rules):
                 raise StudyError("the recipe has no rule with the operator prune; add one")
-            for number in range(self.done, self.states):
-                self._descend(recipe, number)
+            with claimed(Path(self.folder)) as claim:
+                for number in range(self.done, self.states):
+                    self._descend(recipe, number, claim)
         return self.states
 
-    def _descend(self, recipe: Recipe, number: int) -> None:
+    def _descend(self, recipe: Recipe, number: int, claim: Claim) -> None:
         """Train and measure one state."""
         folder = self.state(number)
         trial = Trial(
@@ -97,7 +100,8 @@ class Descent:
         share = sparsity(self.fractions[:number])
         label = f"{self.label} {share:.1%} pruned".strip()
         step = self._steps(recipe) if number == 0 and self.rewind else None
-        trial.run(folder, keep=Keep(epochs=5, step=step, label=label, command=self.command))
+        keep = Keep(epochs=5, step=step, label=label, command=self.command)
+        trial.run(folder, on_epoch=claim.check, keep=keep)
         measure_state(folder)
 
     def _start(self, recipe: Recipe, number: int) -> Start | None:

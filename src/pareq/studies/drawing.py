@@ -1,7 +1,7 @@
 """The figures of the QAP study: what is drawn against what, with mean and standard error."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pareq.report.canvas import Axis, Canvas
@@ -23,6 +23,7 @@ _NAMES = {
     "agreement": "agreement with the nominal network",
 }
 _PERCENT = ("accuracy", "agreement")
+_FAR = 0.05  # below the best accuracy: these are not drawn
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ def against(
     lines = [line for line in lines if line.places]
     if not lines:
         return None
+    drawn, note = _near(lines)
     panels = [
-        _panel(f"{key}-{number}", lines[:SERIES], name, over)
+        _panel(f"{key}-{number}", drawn[:SERIES], name, over)
         for number, (name, over) in enumerate(what.items())
     ]
     rows = [
@@ -58,16 +60,32 @@ def against(
         for line in lines
         for place in line.places
     ]
-    head = ("Network", "Pruned", "Bit operations", *(_NAMES[name] for name in what))
+    head = ("Network", "Pruned", "Bit operations", *(_name(name) for name in what))
     return Figure(
         key,
         title,
-        caption,
-        tuple(Key(line.label, swatch(k), k) for k, line in enumerate(lines[:SERIES])),
+        f"{caption}{note}",
+        tuple(Key(line.label, swatch(k), k) for k, line in enumerate(drawn[:SERIES])),
         tuple(panels),
         Table(title, head, tuple(rows)),
         small=len(panels) > 2,
     )
+
+
+def _near(lines: Sequence[Line]) -> tuple[list[Line], str]:
+    """Without the places that would flatten all others, and a sentence for the caption."""
+    best = max(place.measure("accuracy").mean for line in lines for place in line.places)
+
+    def kept(line: Line) -> list[Place]:
+        return [p for p in line.places if p.measure("accuracy").mean > best - _FAR]
+
+    drawn = [replace(line, places=found) for line in lines if (found := kept(line))]
+    if sum(len(line.places) for line in drawn) == sum(len(line.places) for line in lines):
+        return drawn, ""
+    far = (
+        f" Networks {100 * _FAR:.0f} points or more below the best accuracy are in the table only."
+    )
+    return drawn, far
 
 
 def noise(results: Results, settings: Sequence[Setting], pruned: float) -> Figure | None:
@@ -172,8 +190,8 @@ def _panel(key: str, lines: Sequence[Line], name: str, over: str) -> Panel:
             f"{line.label} from {measures[0].mean:.3f} at {count(line.places[0].bops)} bit"
             f" operations to {measures[-1].mean:.3f} at {count(line.places[-1].bops)}"
         )
-    label = f"{_NAMES[name]}: {join(ends)}."
-    title = _NAMES[name] if name == "aiq" else _NAMES[name][0].upper() + _NAMES[name][1:]
+    label = f"{_name(name)}: {join(ends)}."
+    title = _name(name) if name == "aiq" else _name(name)[0].upper() + _name(name)[1:]
     return Panel(title, canvas.svg(key, label))
 
 
@@ -188,4 +206,8 @@ def _horizontal(over: str, costs: Sequence[float]) -> Axis:
 
 def _vertical(name: str) -> Axis:
     show: Callable[[float], str] = tick if name in _PERCENT else "{:g}".format
-    return Axis(_NAMES[name] if len(_NAMES[name]) < 30 else name, show)
+    return Axis(_name(name) if len(_name(name)) < 30 else name, show)
+
+
+def _name(name: str) -> str:
+    return _NAMES.get(name, name)

@@ -136,7 +136,8 @@ class Protocol:
 
     The published loss is a mean over five classes, ours over samples: their 1e-4 is our 5e-4.
     rewind: epochs, for the method "late". folds: repeats are folds of the data, each its own test
-    set; else seeds on one split. noise_rows, noise_validation: as in `tasks.noise.Noise`.
+    set; else seeds on one split. scaling: as in `tasks.splits.Plan`. noise_rows, noise_validation:
+    as in `tasks.noise.Noise`.
     shapes: that a search of widths tries. noisy: states of the settings with random labels, None
     for all.
     """
@@ -150,6 +151,7 @@ class Protocol:
     rewind: int = 5
     repeats: int = 4
     folds: bool = True
+    scaling: str = "train"
     noise_rows: str = "random"
     noise_validation: bool = False
     fractions: tuple[float, ...] = FRACTIONS
@@ -159,7 +161,7 @@ class Protocol:
 
 PROTOCOLS = {
     "full": Protocol(),
-    "published": Protocol(noise_rows="paper", noise_validation=True),
+    "published": Protocol(scaling="paper", noise_rows="paper", noise_validation=True),
     "quick": Protocol(
         epochs=20,
         learning_rate=3e-3,

@@ -55,8 +55,11 @@ class Point:
         return 1 - self.totals["alive"] / self.totals["weights"]
 
     def figure(self, name: str) -> float:
-        """One of FIGURES; background: the mean over the classes."""
+        """One of FIGURES; background: the mean over the classes, "background of g" of one."""
         q, info = self.quality, self.information
+        each = {f"background of {c.name}": c.background for c in q.classes}
+        if name in each:
+            return each[name]
         figures = {
             "accuracy": q.accuracy,
             "auc": q.auc_macro,
@@ -105,6 +108,19 @@ class Place:
         errors = [p.quality.accuracy_error for p in self.points] if name == "accuracy" else []
         values = [value for p in self.points if math.isfinite(value := p.figure(name))]
         return measure(values, errors) or Measure(math.nan, None, 0)
+
+    def against(self, other: "Place", name: str) -> Measure:
+        """How much larger one of FIGURES is than at `other`: of the pairs of the same repeat.
+
+        Their mean and standard deviation; of one accuracy the statistical errors together. NaN
+        without a pair.
+        """
+        mates = {point.repeat: point for point in other.points}
+        pairs = [(point, mates[point.repeat]) for point in self.points if point.repeat in mates]
+        changes = [a.figure(name) - b.figure(name) for a, b in pairs]
+        errors = [math.hypot(a.quality.accuracy_error, b.quality.accuracy_error) for a, b in pairs]
+        known = errors if name == "accuracy" else []
+        return measure(changes, known) or Measure(math.nan, None, 0)
 
 
 @dataclass(frozen=True)

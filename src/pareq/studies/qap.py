@@ -1,16 +1,18 @@
 """The study "qap": quantization-aware pruning of the jet tagger (Hawks et al. 2021)."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from pareq.errors import StudyError
+from pareq.errors import MissingExtra, StudyError
 from pareq.operators.schedule import Stairs
 from pareq.pruners import L1, Prune
 from pareq.quantizers import LearnedScale, MaxAbs
 from pareq.recipe.config import dump_recipe
 from pareq.recipe.recipe import Recipe, Rule, Training
 from pareq.registry import suggest
+from pareq.search.bayes import lacking
 from pareq.studies.base import Study
 from pareq.studies.descent import Descent
 from pareq.studies.matrix import MATRICES, PROTOCOLS, Protocol, Setting
@@ -51,8 +53,9 @@ class Qap(Study, name="qap"):
         return self.protocol or PROTOCOLS[self.matrix]
 
     def settings(self) -> dict[str, object]:
-        """Matrix, data and protocol."""
-        return {"matrix": self.matrix, "data": self.data, "protocol": asdict(self.used)}
+        """Matrix, data and protocol, but for the repeats: a study may have more of them later."""
+        protocol = {key: value for key, value in asdict(self.used).items() if key != "repeats"}
+        return {"matrix": self.matrix, "data": self.data, "protocol": protocol}
 
     def trials(self, out: Path) -> dict[str, Descent | WidthSearch]:
         """A descent, or a search, for each setting and repeat; all first repeats come first."""
@@ -68,6 +71,13 @@ class Qap(Study, name="qap"):
             for repeat in range(1, self.used.repeats + 1)
             for setting in MATRICES[self.matrix]()
         }
+
+    def lacking(self, trials: Iterable[str]) -> dict[str, MissingExtra]:
+        """See `Study.lacking`: the searches of widths need BoTorch."""
+        planned, lack = self.planned(), lacking()
+        if lack is None:
+            return {}
+        return {name: lack for name in trials if planned[name][0].method == "bo"}
 
     def report(self, out: Path) -> Path:
         """See `Study.report`."""
@@ -129,6 +139,8 @@ class Qap(Study, name="qap"):
             options["data"] = self.data
         if self.used.folds:
             options["split"] = f"fold-{repeat}"
+        if self.used.scaling != "train":
+            options["scaling"] = self.used.scaling
         if setting.noise:
             options |= {"noise": setting.noise / 100, "noise_seed": repeat}
             options |= {"noise_rows": self.used.noise_rows}

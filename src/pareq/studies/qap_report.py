@@ -71,6 +71,7 @@ def write_report(study: "Qap", out: Path) -> Path:
             cost=None,
             origins=tuple(_origins(results)),
             small_print=_SMALL_PRINT,
+            paragraphs=True,
         )
         failed = [Refused(out / name, error) for name, error in read_errors(out).items()]
         notes = [(folder, reason) for folder, reason in results.skipped]
@@ -129,8 +130,8 @@ def _tables(best: Champions) -> Iterator[Table]:
         "Bayesian optimisation": best.searched,
     }
     head = (
-        *("Network", "Setting", "Pruned", "Accuracy", "Macro AUC", "Bit operations"),
-        *("Fewer than nominal", "Neural efficiency", "aIQ"),
+        *("Network", "Setting", "Pruned", "Accuracy", "Macro AUC", "Bit operations", "Fewer"),
+        *("Efficiency", "aIQ"),
     )
     rows = tuple(_row(kind, place, best.nominal) for kind, place in kinds.items())
     caption = (
@@ -197,6 +198,15 @@ def _figures(results: Results) -> Iterator[Figure | None]:
         f"Fine-tuned networks {over}",
         lines,
         dict.fromkeys(quality, "bops"),
+    )
+    classes = [each.name for each in results.points[0].quality.classes]
+    yield against(
+        "classes",
+        "Background efficiency of each class",
+        "The share of the other classes that is accepted where half of the class is, of the same"
+        " networks.",
+        lines,
+        {f"background of {name}": "bops" for name in classes},
     )
     yield against(
         "information",

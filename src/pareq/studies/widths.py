@@ -14,6 +14,7 @@ from pathlib import Path
 from pareq.errors import StudyError, at
 from pareq.metrics.scores import binomial
 from pareq.search.bayes import Bayes
+from pareq.search.claim import claimed
 from pareq.search.space import Integers, Point, Space, placed
 from pareq.search.strategy import Told
 from pareq.studies.descent import is_measured, measure_state
@@ -61,9 +62,9 @@ class WidthSearch:
     def run(self) -> int:
         """Try what is missing; the number of shapes. A search that was killed goes on.
 
-        Raises what `Trial.run` and `Bayes.ask` raise.
+        Raises what `Trial.run` and `Bayes.ask` raise, SearchError while another process trains it.
         """
-        with at(self.label or self.folder):
+        with at(self.label or self.folder), claimed(Path(self.folder)) as claim:
             rows = len(make_task(self.task, self.options).load().val)
             strategy = Bayes(Space(WIDTHS), self.seed, self.initial)
             for number in range(self.states):
@@ -71,7 +72,8 @@ class WidthSearch:
                 point = _tried(folder) or strategy.ask()[0]
                 trial = placed(Trial(self.task, self.recipe, self.options), point)
                 label = f"{self.label} {'-'.join(str(width) for width in point.values())}".strip()
-                run = trial.run(folder, keep=Keep(epochs=5, label=label, command=self.command))
+                keep = Keep(epochs=5, label=label, command=self.command)
+                run = trial.run(folder, on_epoch=claim.check, keep=keep)
                 if not is_measured(folder):
                     measure_state(folder)
                 strategy.tell(_told(run, point, rows))
