@@ -13,7 +13,7 @@ import torch
 from pareq.errors import SearchError
 from pareq.search.space import Point, Space, Value
 
-__all__ = ["Random", "Sobol", "Strategy", "Told"]
+__all__ = ["Local", "Random", "Sobol", "Strategy", "Told"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,43 @@ class Random:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         drawn: list[float] = torch.rand(len(self.space.axes), generator=generator).tolist()
         return drawn
+
+
+@dataclass
+class Local:
+    """Small changes of the best point so far, drawn by the seed and their number.
+
+    reach: the standard deviation of a change, in coordinates. Without any score: a Sobol sequence.
+    """
+
+    space: Space
+    seed: int = 0
+    reach: float = 0.15
+    told: list[Told] = field(default_factory=list)
+    asked: int = 0
+
+    def ask(self, number: int = 1) -> list[Point]:
+        """See `Strategy.ask`."""
+        _check(number)
+        first = max(self.asked, len(self.told))
+        known = [told for told in self.told if told.scores]
+        if not known:
+            found = Sobol(self.space, self.seed, asked=first).ask(number)
+        else:
+            best = max(known, key=lambda told: told.scores[0])
+            found = [self._near(best.point, n) for n in range(first, first + number)]
+        self.asked = first + number
+        return found
+
+    def tell(self, told: Told) -> None:
+        """See `Strategy.tell`."""
+        self.told.append(told)
+
+    def _near(self, point: Mapping[str, Value], number: int) -> Point:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        moves = torch.randn(len(self.space.axes), generator=generator).tolist()
+        units = zip(self.space.units(point), moves, strict=True)
+        return self.space.point([unit + self.reach * move for unit, move in units])
 
 
 def _check(number: int) -> None:
