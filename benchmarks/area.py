@@ -1,144 +1,98 @@
-"""Look-up tables of the Verilog back end, beside alkaid's, by one Yosys script.
+"""Look-up tables of our own Verilog, beside alkaid's and a naive design, by one Yosys script.
 
-The network is 16-64-32-32-5 with relu, random weights of 6 bits, 80 % of them zero, all scales
-powers of two; or `--bits` and `--density`; or `--graph FOLDER` with any lowered perceptron.
-alkaid (`pip install alkaid==0.8.2`) is compared where it is installed, without its ternary adders,
-which Yosys cannot map; its design is checked on the same integers first. Counts are those of Yosys,
-not of Vivado.
+Networks are those of benchmarks/networks.py; or `--graph FOLDER` with any lowered graph. alkaid
+(extra fpga) is compared where it is installed, without its ternary adders, which Yosys cannot map.
+The naive design has a multiplier a weight and one sum an output (perceptrons only). Counts are
+those of Yosys, not of Vivado.
 """
 
 import argparse
-import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from measure import Row, arguments, report
+from naive import naive
+from networks import NETWORKS
 
-from pareq.backends import Verilog, build
-from pareq.backends.vectors import uniform
+from pareq.backends import Alkaid, Verilog, build
 from pareq.backends.verilog.area import Area, area, synthesize
-from pareq.ir.build import Builder
-from pareq.ir.execute import execute
+from pareq.errors import MissingExtra
 from pareq.ir.graph import Graph
 from pareq.ir.store import load_graph
-from pareq.numerics.grid import Grid, integer_range
 
-BAR_TABLES, BAR_SECONDS = 1.25, 5.0
-PERIOD = 3.0  # nanoseconds of alkaid's delay model between registers
-
-
-def network(bits: int, density: float) -> Graph:
-    """The tagger with random weights."""
-    rng, b, widths = np.random.default_rng(0), Builder(), (16, 64, 32, 32, 5)
-    x = b.input("x", (16,), Grid(*integer_range(bits), 0.125))
-    top = 2 ** (bits - 1) - 1
-    for i, shape in enumerate(zip(widths[1:], widths, strict=False), 1):
-        real = rng.normal(size=shape)
-        real[np.abs(real) < np.quantile(np.abs(real), 1 - density)] = 0
-        weight = np.round(real / np.abs(real).max() * top).astype(np.int64)
-        bias = b.constant(f"fc{i}.bias", rng.integers(-200, 200, len(weight)))
-        x = b.op("dense", (x, b.constant(f"fc{i}.weight", weight, 0.0625), bias), name=f"fc{i}")
-        if i < len(widths) - 1:
-            shift = max(int(np.round(np.log2(b.range(x).limits[1] / 4 / 2**bits))), 1)
-            names = [
-                b.constant(f"{name}{i}", np.array([n]))
-                for name, n in (("multiplier", 1), ("offset", 1 << (shift - 1)), ("shift", shift))
-            ]
-            how = {"lo": 0, "hi": 2**bits - 1, "even": 0}
-            x = b.op("requantize", (x, *names), how, name=f"relu{i}", scale=0.125)
-    return b.graph((x,))
+BAR_TABLES, BAR_NAIVE, BAR_SECONDS = 1.25, 1 / 3, 5.0
+STAGE = 3.0  # nanoseconds of alkaid's delay model between registers
 
 
-def peer(graph: Graph, folder: Path) -> tuple[Area, float] | None:
-    """The design of alkaid for the same integers: its area, and the seconds to make it."""
-    try:
-        from alkaid.codegen import RTLModel
-        from alkaid.trace import FVArray, trace
-        from alkaid.trace.ops import quantize
-    except ImportError:
-        return None
-    grid, size = graph.inputs[0].value.grid, graph.inputs[0].value.shape[0]
-    wide = max((-grid.lo - 1).bit_length(), grid.hi.bit_length())
-    begin = time.perf_counter()
-    kif = [np.full(size, n) for n in (int(grid.lo < 0), wide, 0)]
-    x = h = FVArray.from_kif(*kif)
-    for op in graph.ops:
-        params = [graph.constant(name).astype(float) for name in op.inputs[1:]]
-        if op.kind == "dense":
-            h = h @ params[0].T + params[1]
-            continue
-        multiplier, offset, shift = params
-        bits = op.attributes.whole("hi").bit_length()
-        known = (op.kind, op.attributes.whole("lo"), op.attributes.whole("even"))
-        if known != ("requantize", 0, 0) or op.attributes.whole("hi") != 2**bits - 1:
-            raise SystemExit(f"{op.name}: only relu of whole bits, rounded up or down, is compared")
-        h = quantize(h * (multiplier / 2**shift) + offset / 2**shift, 0, bits, 0, "SAT", "TRN")
-    design = trace(x, h)
-    n = uniform(graph, 1000, np.random.default_rng(0))
-    if not np.array_equal(design.predict(n[0].astype(float)), execute(graph, *n).outputs[0]):
-        raise SystemExit("alkaid's design gives other integers")
-    model = RTLModel(
-        design,
-        folder,
-        flavor="verilog",
-        latency_cutoff=PERIOD,
-        clock_period=2.0,
-        ternary_fuse=False,
-    )
-    model.write()
-    seconds = time.perf_counter() - begin
-    text = [each.read_text() for each in sorted((folder / "src").rglob("*.v"))]
-    whole = folder / "whole.v"
-    whole.write_text("\n".join(text))
-    return synthesize(whole, folder.name), seconds
+def rows(graph: Graph, case: str, family: str, levels: int) -> Iterator[Row]:
+    """Ours beside the others; the bars hold for the tagger of 6 bits."""
+    with tempfile.TemporaryDirectory(prefix="area-") as folder:
+        place, first = Path(folder), case == next(iter(NETWORKS))
+        begin = time.perf_counter()
+        ours = build(graph, Verilog(emitter="native", levels=levels), place / "ours", name="net")
+        seconds = time.perf_counter() - begin
+        bar = BAR_SECONDS if first else None
+        yield Row(
+            case, "build, s", seconds, BAR_SECONDS, "the bar", seconds / BAR_SECONDS, bar and 1
+        )
+        counted = area(ours, family=family)
+        guess = ours.figures["lut_estimate"]
+        yield _row(case, "LUT, estimated without a tool", guess, counted.luts, "Yosys", None)
+        yield from _alkaid(graph, case, counted, (family, place))
+        if {op.kind for op in graph.ops} <= {"dense", "requantize"}:
+            (place / "naive.v").write_text(naive(graph, "net"))
+            other = synthesize(place / "naive.v", "net", family=family)
+            label = f"LUT, {_tool(counted, family)}"
+            yield _row(case, label, counted.luts, other.luts, "naive design", BAR_NAIVE)
 
 
-def rows(graph: Graph, case: str, family: str, levels: int) -> list[Row]:
-    """Ours beside alkaid's."""
-    place = Path(tempfile.mkdtemp(prefix="area-"))
+def _alkaid(graph: Graph, case: str, ours: Area, where: tuple[str, Path]) -> Iterator[Row]:
+    family, place = where
     try:
         begin = time.perf_counter()
-        artefact = build(graph, Verilog(levels=levels), place / "ours")
+        built = build(graph, Alkaid(stage=STAGE, vhdl=False), place / "alkaid", name="net")
         seconds = time.perf_counter() - begin
-        ours = area(artefact, family=family)
-        name = f"{ours.tool} {ours.version.split()[0]} {family}"
-        found = [Row(case, "build, s", seconds, BAR_SECONDS, "the bar", seconds / BAR_SECONDS, 1.0)]
-        other = peer(graph, place / "alkaid")
-        if other is None:
-            return [
-                *found,
-                Row(case, f"LUT, {name}", ours.luts, ours.luts, "itself: no alkaid", 1.0),
-            ]
-        its, its_seconds = other
-        found.append(Row(case, "build, s", seconds, its_seconds, "alkaid", seconds / its_seconds))
-        for label, a, b, bar in (
-            (f"LUT, {name}", ours.luts, its.luts, BAR_TABLES),
-            (f"LUT packed, {name}", ours.packed or 0, its.packed or 1, None),
-            (f"FF, {name}", ours.flip_flops, its.flip_flops, None),
-            (f"depth, {name}", ours.depth, its.depth, None),
-        ):
-            found.append(Row(case, label, a, b, "alkaid", a / max(b, 1), bar))
-        return found
-    finally:
-        shutil.rmtree(place)
+    except MissingExtra as error:
+        print(f"{case}: no row of alkaid: {error}")
+        return
+    its, tool = area(built, family=family), _tool(ours, family)
+    yield Row(case, "build by alkaid, s", seconds, seconds, "itself", 1.0)
+    guess, own = built.figures["lut_estimate"], built.figures["alkaid_cost"]
+    yield _row(
+        case, "LUT of alkaid's design, estimated without a tool", guess, its.luts, "Yosys", None
+    )
+    yield _row(case, "LUT of alkaid's design, by its own model", own, its.luts, "Yosys", None)
+    for label, a, b, bar in (
+        (f"LUT, {tool}", ours.luts, its.luts, BAR_TABLES),
+        (f"LUT packed, {tool}", ours.packed or 0, its.packed or 0, None),
+        (f"FF, {tool}", ours.flip_flops, its.flip_flops, None),
+        (f"depth, {tool}", ours.depth, its.depth, None),
+    ):
+        yield _row(case, label, a, b, "alkaid", bar)
+
+
+def _row(case: str, label: str, a: float, b: float, name: str, bar: float | None) -> Row:
+    return Row(case, label, a, b, name, round(a / max(b, 1), 3), bar)
+
+
+def _tool(found: Area, family: str) -> str:
+    return f"{found.tool} {found.version.split()[0]} {family}"
 
 
 def main() -> None:
     parser: argparse.ArgumentParser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--graph", type=Path, help="the folder of a lowered graph")
-    parser.add_argument("--bits", type=int, default=6)
-    parser.add_argument("--density", type=float, default=0.2)
+    parser.add_argument("--case", action="append", choices=list(NETWORKS), help="these only")
     parser.add_argument("--levels", type=int, default=3, help="adder levels between registers")
     parser.add_argument("--family", default="xcup", choices=["xcup", "xc7"])
     args = parser.parse_args()
-    case = f"tagger, {args.bits} bits, {100 * (1 - args.density):.0f} % zero"
-    graph = load_graph(args.graph) if args.graph else network(args.bits, args.density)
-    report(
-        rows(graph, case if not args.graph else args.graph.name, args.family, args.levels),
-        args.json,
-    )
+    cases = {name: NETWORKS[name] for name in args.case or NETWORKS}
+    if args.graph:
+        cases = {args.graph.name: lambda: load_graph(args.graph)}
+    for case, make in cases.items():
+        report(list(rows(make(), case, args.family, args.levels)), args.json)
 
 
 if __name__ == "__main__":

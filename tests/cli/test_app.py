@@ -18,8 +18,8 @@ from pareq.recipe.presets import find_recipe
 from pareq.train.loop import Keep
 from pareq.train.run import open_run
 
-COMMANDS = ("train", "eval", "report", "demo", "lower", "build", "verify", "bench", "study")
-COMMANDS += ("list", "show", "check", "data")
+COMMANDS = ("train", "eval", "report", "demo", "lower", "build", "verify", "bench", "area", "study")
+COMMANDS += ("list", "show", "check", "data", "tune")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pareq.backends import BACKENDS, C, build, verify
+from pareq.backends import BACKENDS, C, Verilog, build, verify
 from pareq.errors import BackendError, MissingExtra, PareqError
 from pareq.ir.build import Builder
 from pareq.ir.execute import execute, quantize_inputs
@@ -236,7 +236,8 @@ def test_every_kind_has_a_graph():
     assert set(KIND_GRAPHS) == set(KINDS)
 
 
-QUICK = [name for name in BACKENDS if name != "verilog"]  # whose programs take minutes to compile
+SIMULATED = ("verilog", "alkaid")  # whose programs take minutes to compile
+QUICK = [name for name in BACKENDS if name not in SIMULATED]
 
 
 def checked(backend, kind, limit, folder):
@@ -265,9 +266,9 @@ def test_kind(backend, kind, limit, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KIND_GRAPHS)
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name not in QUICK])
-def test_kind_of_a_slow_back_end(backend, kind, tmp_path):
-    checked(backend, kind, 5, tmp_path)
+def test_kind_in_verilog(kind, tmp_path):
+    """By our own emitter; kinds by alkaid: tests/backends/verilog/test_alkaid.py."""
+    checked(Verilog(emitter="native"), kind, 5, tmp_path)
 
 
 DEFAULT = (

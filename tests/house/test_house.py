@@ -18,7 +18,7 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "misc"}
 
 # One file each, so that a tool can be replaced, and its absence explained, in one place.
 HEAVY = [
-    *("botorch", "da4ml", "fastjet", "h5py", "jinja2", "matplotlib", "onnx"),
+    *("alkaid", "botorch", "fastjet", "h5py", "jinja2", "matplotlib", "onnx"),
     *("onnxruntime", "pyarrow", "pydantic", "pythia8mc", "qonnx", "ray", "torch.export"),
     "torch.utils.tensorboard",
 ]

@@ -6,16 +6,19 @@ from pareq.backends.onnx import Onnx
 from pareq.backends.qonnx import Qonnx
 from pareq.backends.timing import measure
 from pareq.backends.verify import verify
-from pareq.backends.verilog import Verilog
+from pareq.backends.verilog import Alkaid, Verilog
+from pareq.backends.verilog.area import area
 
 __all__ = [
     "BACKENDS",
+    "Alkaid",
     "Artefact",
     "Backend",
     "C",
     "Onnx",
     "Qonnx",
     "Verilog",
+    "area",
     "build",
     "load",
     "measure",

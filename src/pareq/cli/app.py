@@ -22,7 +22,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from pareq import __version__
-from pareq.cli import deploying, looking, studying, training
+from pareq.cli import area, deploying, looking, studying, training, tuning
 from pareq.errors import PareqError, RunError
 
 __all__ = ["app", "main"]
@@ -115,5 +115,5 @@ def pareq(
     """Prune and quantize neural networks while they train."""
 
 
-for group in (training, deploying, studying, looking):  # in the order of the help
+for group in (training, tuning, deploying, area, studying, looking):  # in the order of the help
     group.add(app)

@@ -2,7 +2,17 @@
 
 import numpy as np
 
+
+def looked_up(detail, *operands):
+    """The entry at all bits, those of the first operand lowest."""
+    index, low = 0, 0
+    for width, n in zip(detail, operands, strict=False):
+        index, low = index + ((n & ((1 << width) - 1)) << low), low + width
+    return np.array(detail[len(operands) :], dtype=np.int64)[index]
+
+
 RULES = {
+    "function": looked_up,
     "sum": lambda d, a, b: (a << d[0]) - (b << d[1]) if d[2] else (a << d[0]) + (b << d[1]),
     "left": lambda d, a: a << d[0],
     "right": lambda d, a: a >> d[0],

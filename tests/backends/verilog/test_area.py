@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from benchmarks.naive import naive
 from pareq.backends import C, build
 from pareq.backends.verilog.area import FAMILIES, area, synthesize
 from pareq.backends.verilog.bench import bench
@@ -12,7 +13,6 @@ from pareq.backends.verilog.netlist import Cell, Netlist
 from pareq.backends.verilog.ports import ports
 from pareq.errors import BackendError, UnknownName
 from tests.backends.networks import perceptron
-from tests.backends.verilog.naive import naive
 from tests.backends.verilog.programs import icarus, yosys
 
 

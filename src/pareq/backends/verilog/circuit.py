@@ -14,6 +14,7 @@
 | select | c, a, b | c ? a : b |
 | product | a, b | a b |
 | table | a; first, entries... | entries[a - first] |
+| function | a, b, ...; their widths, entries... | entries[bits of all, those of a lowest] |
 
 Sums are given as `Term`s: digits that are added when the integer is needed. An offset waits there
 until it can be added for less.
@@ -101,8 +102,8 @@ class Circuit:
     def delay(self, node: int) -> int:
         """Halves of an adder level that a node takes; 0 where it is only wiring."""
         at = self.nodes[node]
-        if at.kind == "table":
-            return 1 if self.nodes[at.operands[0]].width <= 6 else 2
+        if at.kind in ("table", "function"):
+            return 1 if sum(self.nodes[each].width for each in at.operands) <= 6 else 2
         if at.kind == "sum" and self._is_wiring(at):
             return 0
         return _DELAYS.get(at.kind, 0)
@@ -228,6 +229,21 @@ class Circuit:
         at = self.nodes[a]
         met = entries[at.lo - first : at.hi - first + 1]
         return self._node("table", (a,), (at.lo, *met), min(met), max(met))
+
+    def function(self, operands: tuple[int, ...], entries: tuple[int, ...]) -> int:
+        """entries[the bits of all operands], those of the first operand lowest."""
+        widths = tuple(self.nodes[each].width for each in operands)
+        detail = (*widths, *entries)
+        return self._node("function", operands, detail, min(entries), max(entries))
+
+    def form(self, term: Term) -> tuple[dict[int, int], int]:
+        """A term as factors of nodes that are no sums, and an offset."""
+        if not term.digits:
+            return {}, term.offset
+        digit = self.settle(Term(term.digits))
+        factors, offset = self._forms[digit.node]
+        scale = digit.sign << digit.shift
+        return {n: k * scale for n, k in factors.items()}, offset * scale + term.offset
 
     def _zero(self, digit: Digit) -> bool:
         at = self.nodes[digit.node]

@@ -150,16 +150,20 @@ class _Writer:
         wires = [self.wire(each, stage) for each in at.operands]
         if at.kind == "table":
             return f"{self._table(node)}({wires[0].name})"
+        if at.kind == "function":
+            return f"{self._table(node)}({{{', '.join(each.name for each in reversed(wires))}}})"
         return EXPRESSIONS[at.kind](at, wires)
 
     def _table(self, node: int) -> str:
         """The function of a table, written once."""
         at = self.circuit.nodes[node]
-        wide = self.circuit.nodes[at.operands[0]].width
+        wide = sum(self.circuit.nodes[each].width for each in at.operands)
         key = at.detail, wide, at.width
         if key not in self._tables:
             name = self._tables[key] = self._free.free("lookup")
             first, entries = at.detail[0], at.detail[1:]
+            if at.kind == "function":
+                first, entries = 0, at.detail[len(at.operands) :]
             self.functions += ["", f"function [{at.width - 1}:0] {name};"]
             self.functions += [f"    input [{wide - 1}:0] n;", "    case (n)"]
             self.functions += [

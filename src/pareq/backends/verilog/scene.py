@@ -21,12 +21,13 @@ class Scene:
 
     values: arrays of the values' shapes that hold numbers of terms, so that moving them about is
     what the ops that move integers do. deeper: adder levels that sharing may cost; share: whether
-    sums are shared at all.
+    sums are shared at all; tables: bits up to which a neuron may be a table.
     """
 
     graph: Graph
     share: bool = True
     deeper: int | None = None
+    tables: int = 0
     circuit: Circuit = field(default_factory=Circuit)
     terms: list[Term] = field(default_factory=list)
     values: dict[str, Integers] = field(default_factory=dict)

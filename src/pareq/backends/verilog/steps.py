@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pareq.backends.verilog.circuit import Term
 from pareq.backends.verilog.digits import signed_digits
+from pareq.backends.verilog.neurons import cheaper
 from pareq.backends.verilog.scene import Scene
 from pareq.ir.graph import Op
 
@@ -30,7 +31,7 @@ def requantize(scene: Scene, op: Op) -> Integers:
     x = scene.x(op)
     lo, hi, even = (op.attributes.whole(name) for name in ("lo", "hi", "even"))
     params = [np.broadcast_to(each, x.shape).ravel().tolist() for each in scene.constants(op)]
-    found = []
+    found, steps = [], []
     for term, multiplier, offset, shift in zip(scene.elements(x), *params, strict=True):
 
         def step(n: int, m: int = multiplier, b: int = offset, s: int = shift) -> int:
@@ -43,7 +44,8 @@ def requantize(scene: Scene, op: Op) -> Integers:
             scaled = scene.scaled(term, multiplier).plus(offset)
             node = scene.circuit.clamp(_shifted(scene, scaled, shift, bool(even)), lo, hi)
         found.append(node)
-    return scene.nodes(found, x.shape)
+        steps.append(step)
+    return scene.nodes(cheaper(scene, scene.elements(x), found, steps), x.shape)
 
 
 def threshold(scene: Scene, op: Op) -> Integers:
@@ -52,7 +54,7 @@ def threshold(scene: Scene, op: Op) -> Integers:
     levels, base, step = scene.constants(op)
     rows = np.broadcast_to(levels, (*x.shape, levels.shape[-1])).reshape(x.size, -1)
     first, by = (np.broadcast_to(each, x.shape).ravel().tolist() for each in (base, step))
-    found = []
+    found, steps = [], []
     for term, row, start, sign in zip(scene.elements(x), rows, first, by, strict=True):
 
         def run(n: int, row: Integers = row, start: int = start, sign: int = sign) -> int:
@@ -63,7 +65,8 @@ def threshold(scene: Scene, op: Op) -> Integers:
             at = scene.circuit.node(term)
             node = _stairs(scene, at, row.tolist(), run)
         found.append(node)
-    return scene.nodes(found, x.shape)
+        steps.append(run)
+    return scene.nodes(cheaper(scene, scene.elements(x), found, steps), x.shape)
 
 
 def table(scene: Scene, op: Op) -> Integers:

@@ -11,8 +11,11 @@ __all__ = ["run"]
 _SECONDS = 3600
 
 
-def run(command: Sequence[str], folder: Path) -> str:
-    """Run a program in a folder; return what it prints. Raises BackendError with its complaint."""
+def run(command: Sequence[str], folder: Path, *, errors: bool = False) -> str:
+    """Run a program in a folder; return what it prints, with `errors` to both streams.
+
+    Raises BackendError with its complaint.
+    """
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -28,4 +31,4 @@ def run(command: Sequence[str], folder: Path) -> str:
         raise BackendError(
             f"{command[0]} ended with {done.returncode}: {(lines or ['no message'])[0].strip()}"
         )
-    return done.stdout
+    return done.stdout + done.stderr if errors else done.stdout

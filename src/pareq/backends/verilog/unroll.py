@@ -21,12 +21,13 @@ Integers = npt.NDArray[np.int64]
 
 
 def unroll(
-    graph: Graph, *, share: bool = True, deeper: int | None = None, most: int
+    graph: Graph, *, share: bool = True, deeper: int | None = None, tables: int = 0, most: int
 ) -> tuple[Circuit, tuple[Integers, ...]]:
     """The circuit of a graph, and the node of every element of its outputs.
 
-    share: whether sums are shared; deeper: adder levels that this may cost an output. Raises
-    BackendError for a graph that asks for more than `most` adders and comparisons.
+    share: whether sums are shared; deeper: adder levels that this may cost an output; tables: bits
+    up to which a neuron may be a table. Raises BackendError for a graph that asks for more than
+    `most` adders and comparisons.
     """
     counts = {op.name: adders(graph, op) for op in graph.ops}
     if sum(counts.values()) > most:
@@ -36,7 +37,7 @@ def unroll(
             f"{counts[largest]}), expected {most} at most; prune it, use fewer bits, or raise the "
             "limit: Verilog(most=...)"
         )
-    scene = Scene(graph, share, deeper)
+    scene = Scene(graph, share, deeper, tables)
     for port, each in enumerate(graph.inputs):
         grid, shape = each.value.grid, each.value.shape
         size = int(np.prod(shape))

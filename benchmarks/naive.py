@@ -3,10 +3,17 @@
 Made from the graph alone, so that what the emitter shares with it is the graph.
 """
 
+from collections.abc import Sequence
 from math import prod
 
+import numpy as np
 
-def naive(graph, name):
+from pareq.ir.attributes import Attributes
+from pareq.ir.graph import Graph
+from pareq.numerics.grid import Grid
+
+
+def naive(graph: Graph, name: str) -> str:
     """Verilog of a perceptron of dense and requantize: signed arithmetic in wide registers."""
     wide, width = 32, _bits(graph.inputs[0].value.grid)
     count, rows = prod(graph.inputs[0].value.shape), graph.ops[-1].output.shape[0]
@@ -39,24 +46,25 @@ def naive(graph, name):
     return "\n".join([*lines, "endmodule", ""])
 
 
-def _dense(label, row, params, _):
+def _dense(label: str, row: int, params: Sequence[np.ndarray], _: Attributes) -> str:
     weight, bias = params
     terms = [f"{label}_{i} * ({number})" for i, number in enumerate(weight[row]) if number]
     return " + ".join([*terms, f"({bias[row]})"])
 
 
-def _requantize(label, row, params, attributes):
+def _requantize(label: str, row: int, params: Sequence[np.ndarray], attributes: Attributes) -> str:
     m, b, s = (each[row % len(each)] for each in params)  # one a channel, or one for all
-    assert not attributes.whole("even")
+    if attributes.whole("even"):
+        raise SystemExit("the naive design rounds half up or down")
     lo, hi = attributes.whole("lo"), attributes.whole("hi")
     moved = f"(({label}_{row} * ({m}) + ({b})) >>> {s})"
     return f"({moved} < ({lo})) ? ({lo}) : ({moved} > ({hi})) ? ({hi}) : {moved}"
 
 
-def _bits(grid):
+def _bits(grid: Grid) -> int:
     return _width(grid.lo, grid.hi)
 
 
-def _width(lo, hi):
+def _width(lo: int, hi: int) -> int:
     """Bits in two's complement, as the native design counts them."""
     return max((-lo - 1).bit_length() if lo < 0 else 0, max(hi, 0).bit_length()) + 1
