@@ -66,12 +66,39 @@ def steps() -> str:
     return table(["training step / float step", *[names[c] for c in cases]], lines)
 
 
+def exactness() -> str:
+    """Integers that differ, by family of networks, the kind of scales and what is compared."""
+    lines: dict[str, dict[str, list[float]]] = {}
+    for r in rows_of("exactness"):
+        kind, scales = re.sub(r" \d+ bits,", "", str(r["case"])).split(", ")[0], "free"
+        if not str(r["case"]).endswith("free"):
+            scales = "powers of two"
+        what = str(r["metric"]).removeprefix("mismatches with ")
+        found = lines.setdefault(f"{kind}, {scales}", {})
+        count, peer = found.setdefault(what, [0.0, 0.0]), float(str(r["peer"]))
+        count[0] += float(str(r["ours"]))
+        count[1] += peer
+        networks = found.setdefault("networks", [0.0])
+        networks[0] += what == "float64"
+    programs = ["float64", "C", "C AVX2", "C plain", "ONNX"]
+    ties = "float32 mismatches that are no ties"
+    head = ["networks", "number", "integers each", *programs, "float32: all", "no ties"]
+    body: list[list[object]] = []
+    for name, found in sorted(lines.items()):
+        single = [int(found[ties][1]), int(found[ties][0])]
+        differ = [int(found[p][0]) if p in found else None for p in programs]
+        count = [int(found["networks"][0]), f"{int(found['float64'][1]):,}"]
+        body.append([name, *count, *differ, *single])
+    return table(head, body)
+
+
 TABLES = {
     "steps": steps,
     "train-step": lambda: whole("train_step"),
     "quality": lambda: whole("quality"),
     "infer-mlp": lambda: whole("infer_mlp"),
     "infer-cnn": lambda: whole("infer_cnn"),
+    "exactness": exactness,
 }
 
 
