@@ -118,7 +118,7 @@ def test_completion_script(shell):
     ("typed", "offered"),
     [
         ("pareq tr", {"train"}),
-        ("pareq train ", {"jets", "digits", "cifar10", "superres"}),
+        ("pareq train ", {"jets", "digits", "cifar10", "superres", "facades", "detect"}),
         ("pareq train jets qap", {"qap", "qap-paper", "qap-reversed"}),
         ("pareq list o", {"operators"}),
         ("pareq train jets qap --ep", {"--epochs"}),

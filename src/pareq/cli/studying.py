@@ -45,6 +45,10 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
         str | None,
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, local."),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(min=1, help="Trials that a process trains as one computation, where it can."),
+    ] = 1,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of each training, instead of the study's.")
     ] = None,
@@ -74,6 +78,7 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     [bold]Examples[/]
     pareq study qap --quick
     pareq study qap --quick --only "6b-*"
+    pareq study qap --quick --together 8
     pareq study qap --matrix published --out studies/paper --workers 16
     pareq study qap --matrix published --out /shared/paper --ray auto
     pareq study order --task jets --set bits=4 --set sparsity=0.7
@@ -98,7 +103,8 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     try:
         with Trainings(console) as trainings:
             executor = _executor(ray, workers, folder)
-            errors = drive(made, folder, executor, only=only, tell=trainings.tell)
+            tell = trainings.tell
+            errors = drive(made, folder, executor, only=only, together=together, tell=tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     for trial, error in errors.items():

@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol, Self
 
 from pareq.errors import MissingExtra, RunError, StudyError, at
 from pareq.registry import Registry
-from pareq.search.executor import Executor, Outcome
+from pareq.search.executor import Executor, Outcome, Work
 from pareq.train import durable
 
 __all__ = ["STUDIES", "Part", "Progress", "Study", "drive", "left_out", "read_errors"]
@@ -83,6 +83,14 @@ class Study(ABC):
     def report(self, out: Path) -> Path:
         """Write OUT/report.html from what there is, and return its path."""
 
+    def groups(self, trials: Mapping[str, Part], most: int) -> list[tuple[Work, tuple[str, ...]]]:
+        """Work for the trials, and the names of those that it does: at most so many together.
+
+        Work for several gives a dict of errors by name. Here each trial is by itself.
+        """
+        del most
+        return [(trial, (name,)) for name, trial in trials.items()]
+
     def lacking(self, trials: Iterable[str]) -> dict[str, MissingExtra]:
         """Those of the trials, by name, that need a package which is not installed, and which."""
         del trials
@@ -108,12 +116,14 @@ def drive(
     executor: Executor,
     *,
     only: str = "*",
+    together: int = 1,
     tell: Callable[[Progress], None] | None = None,
 ) -> dict[str, str]:
     """Run what is missing of a study; the errors of trials by name.
 
-    only: a glob of trial names. A failed trial stops nothing; one that lacks a package is left out,
-    see `left_out`. The same call goes on where it stopped.
+    only: a glob of trial names. together: how many trials a process trains at a time, where the
+    study can, which is faster and adds floats in another order. A failed trial stops nothing; one
+    that lacks a package is left out, see `left_out`. The same call goes on where it stopped.
 
     Raises StudyError for a folder of another study or settings, a glob that no trial has, and
     workers that do not write into `out`; MissingExtra when every trial of the glob lacks a package.
@@ -130,23 +140,28 @@ def drive(
         told = {name: trial for name, trial in chosen.items() if name not in lacking}
         watch = _Watch(told, tell)
 
+        groups = {names[0]: (work, names) for work, names in study.groups(_missing(told), together)}
+
         def ended(outcome: Outcome) -> None:
-            trial = told[outcome.name]
-            if outcome.error:
-                errors[outcome.name] = outcome.error
-                watch.failed += 1
-                path = _error_path(out, outcome.name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                durable.write(path, f"{outcome.error}\n".encode())
-            elif trial.done < trial.states:
-                raise StudyError(
-                    f"{outcome.name} has ended, but {out.absolute()} does not hold it;"
-                    " use a folder that this process and all workers share"
-                )
+            failed = outcome.value if isinstance(outcome.value, dict) else {}
+            for name in groups[outcome.name][1]:
+                over = told[name].done == told[name].states
+                error = failed.get(name, "" if over else outcome.error)
+                if error:
+                    errors[name] = error
+                    watch.failed += 1
+                    path = _error_path(out, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    durable.write(path, f"{error}\n".encode())
+                elif not over:
+                    raise StudyError(
+                        f"{name} has ended, but {out.absolute()} does not hold it;"
+                        " use a folder that this process and all workers share"
+                    )
             watch.look()
 
         watch.look()
-        executor.run(_missing(told), ended, watch.glance)
+        executor.run({name: work for name, (work, _) in groups.items()}, ended, watch.glance)
         return errors
 
 

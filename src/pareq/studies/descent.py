@@ -23,7 +23,7 @@ from pareq.metrics.information import Information, information
 from pareq.operators.schedule import Stairs
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.recipe import Recipe
-from pareq.search.claim import Claim, claimed
+from pareq.search.claim import claimed
 from pareq.tasks.base import make_task
 from pareq.train import durable
 from pareq.train.batches import Batches
@@ -85,12 +85,14 @@ class Descent:
                 raise StudyError("the recipe has no rule with the operator prune; add one")
             with claimed(Path(self.folder)) as claim:
                 for number in range(self.done, self.states):
-                    self._descend(recipe, number, claim)
+                    trial, keep = self.training(number)
+                    trial.run(self.state(number), on_epoch=claim.check, keep=keep)
+                    measure_state(self.state(number))
         return self.states
 
-    def _descend(self, recipe: Recipe, number: int, claim: Claim) -> None:
-        """Train and measure one state."""
-        folder = self.state(number)
+    def training(self, number: int) -> tuple[Trial, Keep]:
+        """The training of a state, and how its run is kept."""
+        recipe = parse_recipe(self.recipe)
         trial = Trial(
             self.task,
             dump_recipe(_pruned(recipe, self.fractions[:number])),
@@ -100,9 +102,7 @@ class Descent:
         share = sparsity(self.fractions[:number])
         label = f"{self.label} {share:.1%} pruned".strip()
         step = self._steps(recipe) if number == 0 and self.rewind else None
-        keep = Keep(epochs=5, step=step, label=label, command=self.command)
-        trial.run(folder, on_epoch=claim.check, keep=keep)
-        measure_state(folder)
+        return trial, Keep(epochs=5, step=step, label=label, command=self.command)
 
     def _start(self, recipe: Recipe, number: int) -> Start | None:
         if number == 0:

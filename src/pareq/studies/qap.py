@@ -1,6 +1,6 @@
 """The study "qap": quantization-aware pruning of the jet tagger (Hawks et al. 2021)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -13,8 +13,10 @@ from pareq.recipe.config import dump_recipe
 from pareq.recipe.recipe import Recipe, Rule, Training
 from pareq.registry import suggest
 from pareq.search.bayes import lacking
-from pareq.studies.base import Study
+from pareq.search.executor import Work
+from pareq.studies.base import Part, Study
 from pareq.studies.descent import Descent
+from pareq.studies.herd import Herd
 from pareq.studies.matrix import MATRICES, PROTOCOLS, Protocol, Setting
 from pareq.studies.widths import WidthSearch
 
@@ -78,6 +80,19 @@ class Qap(Study, name="qap"):
         if lack is None:
             return {}
         return {name: lack for name in trials if planned[name][0].method == "bo"}
+
+    def groups(self, trials: Mapping[str, Part], most: int) -> list[tuple[Work, tuple[str, ...]]]:
+        """Descents of one network on one split make a herd."""
+        alike: dict[str, list[str]] = {}
+        for name, trial in trials.items():
+            alike.setdefault(_shape(trial) or name, []).append(name)
+        found: list[tuple[Work, tuple[str, ...]]] = []
+        for names in alike.values():
+            for begin in range(0, len(names), most):
+                part = tuple(names[begin : begin + most])
+                herd = {name: each for name in part if isinstance(each := trials[name], Descent)}
+                found.append((Herd(herd) if len(part) > 1 else trials[part[0]], part))
+        return found
 
     def report(self, out: Path) -> Path:
         """See `Study.report`."""
@@ -146,6 +161,16 @@ class Qap(Study, name="qap"):
             options |= {"noise_rows": self.used.noise_rows}
             options |= {"noise_validation": self.used.noise_validation}
         return options
+
+
+def _shape(trial: Part) -> str:
+    """What trials share that can be trained together: all options but those of the labels.
+
+    Empty for those that are trained alone, such as descents that rewind to within a run.
+    """
+    if not isinstance(trial, Descent) or trial.rewind:
+        return ""
+    return str({k: v for k, v in sorted(trial.options.items()) if not k.startswith("noise")})
 
 
 def recipe(setting: Setting, protocol: Protocol, seed: int) -> Recipe:
