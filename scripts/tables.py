@@ -11,7 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "reference" / "benchmarks.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "reference" / "benchmarks.md",
+    ROOT / "docs" / "how-to" / "train-a-population.md",
+)
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = dict[str, object]
@@ -99,6 +103,7 @@ TABLES = {
     "infer-mlp": lambda: whole("infer_mlp"),
     "infer-cnn": lambda: whole("infer_cnn"),
     "exactness": exactness,
+    "population": lambda: whole("population"),
 }
 
 
