@@ -86,7 +86,7 @@ def exactness() -> str:
         networks[0] += what == "float64"
     programs = ["float64", "C", "C AVX2", "C plain", "ONNX"]
     ties = "float32 mismatches that are no ties"
-    head = ["networks", "number", "integers each", *programs, "float32: all", "no ties"]
+    head = ["networks", "number", "integers compared", *programs, "float32: all", "no ties"]
     body: list[list[object]] = []
     for name, found in sorted(lines.items()):
         single = [int(found[ties][1]), int(found[ties][0])]
