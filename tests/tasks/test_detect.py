@@ -162,7 +162,7 @@ def test_an_npz_of_ones_own_is_read(tmp_path):
     ("options", "said"),
     [
         ({"size": 20}, "a multiple of 8"),
-        ({"most": 0}, "width and most must be positive"),
+        ({"most": 0}, "width and most must be positive, got 8, 0"),
         ({"val": 0.5}, r"val must be in \(0, 0.5\)"),
         ({"data": "no-such-folder"}, "no folder 'no-such-folder'"),
     ],

@@ -168,7 +168,7 @@ def test_joint_training_lowers_and_the_integers_score_the_same():
         ({"widths": (4,)}, "superres: widths must be 2 positive numbers, got (4,)"),
         ({"val": 0.0}, "superres: val must be a share inside (0, 1), got 0.0"),
         ({"val": 0.99}, "superres: 20 training pictures cannot be split"),
-        ({"stride": 0}, "superres: stride must be positive, split_seed not negative"),
+        ({"stride": 0}, "superres: stride must be positive, split_seed not negative, got 0, 0"),
         ({"data": "publik"}, "superres: no folder 'publik'; did you mean 'public'?"),
     ],
 )

@@ -66,6 +66,16 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A piece of work that a worker has. attempt: 1 or more; began: by the monotonic clock."""
+
+    name: str
+    work: Work
+    attempt: int
+    began: float
+
+
 Tell = Callable[[Outcome], None]
 
 

@@ -21,6 +21,7 @@ from pareq.errors import SearchError
 from pareq.search.executor import (
     SINGLE_THREAD,
     Outcome,
+    Taken,
     Tell,
     Work,
     attempt,
@@ -76,22 +77,12 @@ class _Worker:
 
 
 @dataclass
-class _Task:
-    """A piece of work in a worker's hands."""
-
-    name: str
-    work: Work
-    attempt: int
-    began: float
-
-
-@dataclass
 class _Crew:
     """The workers: those with a piece of work, and those without."""
 
     waiting: "deque[tuple[str, Work]]"
     attempts: int
-    busy: list[tuple[_Worker, _Task]] = field(default_factory=list)
+    busy: list[tuple[_Worker, Taken]] = field(default_factory=list)
     idle: list[_Worker] = field(default_factory=list)
     tried: dict[str, int] = field(default_factory=dict)
 
@@ -101,7 +92,7 @@ class _Crew:
             name, work = self.waiting.popleft()
             worker = self.idle.pop() if self.idle else _hired()
             self.tried[name] = self.tried.get(name, 0) + 1
-            task = _Task(name, work, self.tried[name], time.monotonic())
+            task = Taken(name, work, self.tried[name], time.monotonic())
             self.busy.append((worker, task))
             with suppress(OSError):  # it has died; `ended` finds out
                 worker.line.send((name, work))
@@ -141,7 +132,7 @@ def _answer(worker: _Worker) -> Outcome | None:
         return None
 
 
-def _lost(worker: _Worker, task: _Task) -> Outcome:
+def _lost(worker: _Worker, task: Taken) -> Outcome:
     worker.line.close()
     error = f"its process ended with status {worker.process.exitcode}; see what it wrote above"
     return Outcome(task.name, None, error, task.attempt, time.monotonic() - task.began)

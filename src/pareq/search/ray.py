@@ -20,6 +20,7 @@ from pareq.errors import MissingExtra, SearchError
 from pareq.search.executor import (
     SINGLE_THREAD,
     Outcome,
+    Taken,
     Tell,
     Work,
     attempt,
@@ -168,16 +169,6 @@ class Ray:
         return hand
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A piece of work that the cluster has."""
-
-    name: str
-    work: Work
-    attempt: int
-    began: float
-
-
 @dataclass
 class _Crew:
     """What waits, and what the cluster has, by its reference."""
@@ -186,7 +177,7 @@ class _Crew:
     hand: Callable[[str, Work], object]
     waiting: "deque[tuple[str, Work]]"
     attempts: int
-    busy: dict[object, _Task] = field(default_factory=dict)
+    busy: dict[object, Taken] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
 
     def fill(self, places: int) -> None:
@@ -194,7 +185,7 @@ class _Crew:
         while self.waiting and len(self.busy) < places:
             name, work = self.waiting.popleft()
             self.tried[name] = self.tried.get(name, 0) + 1
-            task = _Task(name, work, self.tried[name], time.monotonic())
+            task = Taken(name, work, self.tried[name], time.monotonic())
             self.busy[self.hand(name, work)] = task
 
     def ended(self) -> Iterator[Outcome]:
@@ -263,7 +254,7 @@ def _first(error: Exception) -> str:
     return " ".join(str(error).split()).split(". ")[0].rstrip(".")
 
 
-def _since(task: _Task) -> float:
+def _since(task: Taken) -> float:
     return time.monotonic() - task.began
 
 

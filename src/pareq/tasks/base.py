@@ -1,5 +1,6 @@
 """`Task`: a reference problem as data (name and options): its samples, model, loss and metrics."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -16,7 +17,17 @@ from pareq.errors import DataError, at
 from pareq.metrics.quality import quality, roc
 from pareq.registry import Registry, suggest
 
-__all__ = ["TASKS", "Data", "Judged", "Picture", "Split", "Task", "make_task", "outputs"]
+__all__ = [
+    "TASKS",
+    "Data",
+    "Judged",
+    "Picture",
+    "Split",
+    "Task",
+    "data_source",
+    "make_task",
+    "outputs",
+]
 
 _BATCH = 8192  # rows at once while evaluating, and input values, of which a layer makes many
 _VALUES = 2**21
@@ -180,6 +191,11 @@ class Task(ABC):
             for option in fields(self)  # type: ignore[arg-type]
             if option.default is MISSING or getattr(self, option.name) != option.default
         }
+
+
+def data_source(data: str) -> str:
+    """What the option `data` says, else the variable PAREQ_DATA, else "sample"."""
+    return data or os.environ.get("PAREQ_DATA", "") or "sample"
 
 
 def make_task(name: str, options: Mapping[str, object] | None = None) -> Task:

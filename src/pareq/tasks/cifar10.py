@@ -1,6 +1,5 @@
 """The task "cifar10": ten classes of pictures of 32 x 32 (Krizhevsky 2009)."""
 
-import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch.nn.functional import pad
 
 from pareq.errors import DataError, at
 from pareq.registry import suggest
-from pareq.tasks.base import Data, Split, Task
+from pareq.tasks.base import Data, Split, Task, data_source
 from pareq.tasks.download import cache_folder, fetch
 from pareq.tasks.drawn import KINDS, emblems
 from pareq.tasks.mobilenet import mobilenet_v2
@@ -74,7 +73,7 @@ class Cifar10(Task, name="cifar10"):
     @property
     def source(self) -> str:
         """The option `data`, or what stands for it when that is empty."""
-        return self.data or os.environ.get("PAREQ_DATA", "") or "sample"
+        return data_source(self.data)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The task "detect": boxes around objects, by a one-stage detector."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +18,7 @@ from pareq.metrics.detection import (
     suppressed,
 )
 from pareq.registry import suggest
-from pareq.tasks.base import Data, Judged, Picture, Split, Task, outputs
+from pareq.tasks.base import Data, Judged, Picture, Split, Task, data_source, outputs
 from pareq.tasks.boxed import SHAPES, VOC, Boxed, drawn_boxes, stored_boxes, voc
 from pareq.tasks.grid_detector import EMPTY, decoded, grid_detector, grid_loss
 from pareq.tasks.pictures import arrays, one_of
@@ -59,14 +58,15 @@ class Detect(Task, name="detect"):
             if self.size < 16 or self.size % 8:
                 raise DataError(f"size must be 16 or more and a multiple of 8, got {self.size}")
             if self.width < 1 or self.most < 1:
-                raise DataError("width and most must be positive")
+                raise DataError(f"width and most must be positive, got {self.width}, {self.most}")
             if not 0 < self.val < 0.5 or self.split_seed < 0:
-                raise DataError("val must be in (0, 0.5), split_seed not negative")
+                found = f"got {self.val}, {self.split_seed}"
+                raise DataError(f"val must be in (0, 0.5), split_seed not negative, {found}")
 
     @property
     def source(self) -> str:
         """The option `data`, or what stands for it when that is empty."""
-        return self.data or os.environ.get("PAREQ_DATA", "") or "sample"
+        return data_source(self.data)
 
     @property
     def classes(self) -> tuple[str, ...]:

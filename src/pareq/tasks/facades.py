@@ -1,6 +1,5 @@
 """The task "facades": photographs of houses from maps of their parts, by pix2pix's generator."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +13,7 @@ from torch.nn.functional import interpolate, l1_loss
 from pareq.errors import DataError, at
 from pareq.metrics.similarity import feature_distance, ssim
 from pareq.registry import suggest
-from pareq.tasks.base import Data, Judged, Picture, Split, Task, outputs
+from pareq.tasks.base import Data, Judged, Picture, Split, Task, data_source, outputs
 from pareq.tasks.drawn_houses import houses
 from pareq.tasks.pictures import SUFFIXES, arrays, decode, one_of
 from pareq.tasks.unet import UNet
@@ -62,12 +61,13 @@ class Facades(Task, name="facades"):
                     f"size must be 16 or more and a multiple of {2**self.depth}, got {self.size}"
                 )
             if not 0 < self.val < 0.5 or self.split_seed < 0:
-                raise DataError("val must be in (0, 0.5), split_seed not negative")
+                found = f"got {self.val}, {self.split_seed}"
+                raise DataError(f"val must be in (0, 0.5), split_seed not negative, {found}")
 
     @property
     def source(self) -> str:
         """The option `data`, or what stands for it when that is empty."""
-        return self.data or os.environ.get("PAREQ_DATA", "") or "sample"
+        return data_source(self.data)
 
     @property
     def classes(self) -> tuple[str, ...]:

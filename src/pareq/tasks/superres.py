@@ -1,7 +1,6 @@
 """The task "superres": pictures three times as wide, by ESPCN (Shi et al. 2016)."""
 
 import io
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch.nn.functional import interpolate, mse_loss
 
 from pareq.errors import DataError, at
 from pareq.registry import suggest
-from pareq.tasks.base import Data, Judged, Picture, Split, Task, outputs
+from pareq.tasks.base import Data, Judged, Picture, Split, Task, data_source, outputs
 from pareq.tasks.download import cache_folder, fetch
 from pareq.tasks.drawn import scenes
 from pareq.tasks.espcn import Espcn
@@ -67,12 +66,13 @@ class SuperResolution(Task, name="superres"):
             if not 0 < self.val < 1:
                 raise DataError(f"val must be a share inside (0, 1), got {self.val}")
             if self.stride < 1 or self.split_seed < 0:
-                raise DataError("stride must be positive, split_seed not negative")
+                found = f"got {self.stride}, {self.split_seed}"
+                raise DataError(f"stride must be positive, split_seed not negative, {found}")
 
     @property
     def source(self) -> str:
         """The option `data`, or what stands for it when that is empty."""
-        return self.data or os.environ.get("PAREQ_DATA", "") or "sample"
+        return data_source(self.data)
 
     @property
     def classes(self) -> tuple[str, ...]:
