@@ -174,3 +174,17 @@ def test_a_learned_scale_moves_toward_its_data():
         optimizer.step()
     assert loss.item() < first / 10
     assert 0.8 < 2 ** op.scale.item() < 1.3
+
+
+@pytest.mark.parametrize("range_", RANGES)
+def test_a_default_type_of_doubles(range_):
+    """Bounds are merged whatever type the buffers were made with."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        op = measured(pq.FixedPoint(4, range=range_), torch.randn(5, 4))
+        op.measure(2 * torch.randn(5, 4), anew=False)
+        assert op.bound.dtype == torch.float64
+        assert op.bound.isfinite()
+    finally:
+        torch.set_default_dtype(before)

@@ -142,7 +142,7 @@ class FixedPoint(Quantizer, name="fixed_point"):
         """
         estimator = RANGES[self.range]
         bound = estimator.bound(rows(x.detach(), self.axis).float(), *self.bounds)
-        bound = bound.reshape(self.bound.shape)
+        bound = bound.reshape(self.bound.shape).to(self.bound.dtype)
         if dist.is_available() and dist.is_initialized() and not anew:
             largest = estimator.momentum is None
             dist.all_reduce(bound, dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM)
