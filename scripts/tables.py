@@ -15,6 +15,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "docs" / "reference" / "benchmarks.md",
     ROOT / "docs" / "how-to" / "train-a-population.md",
+    ROOT / "docs" / "how-to" / "tune-a-schedule.md",
 )
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -104,6 +105,7 @@ TABLES = {
     "infer-cnn": lambda: whole("infer_cnn"),
     "exactness": exactness,
     "population": lambda: whole("population"),
+    "tune": lambda: whole("tune"),
 }
 
 

@@ -1,13 +1,28 @@
 """Arguments and options that several commands take, and how a command speaks."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from pareq.recipe.presets import presets
 
-__all__ = ["Changes", "DataPath", "Options", "Recipe", "Task", "say", "task_names"]
+if TYPE_CHECKING:
+    from pareq.search.executor import Executor
+
+__all__ = [
+    "Changes",
+    "DataPath",
+    "Options",
+    "RayAddress",
+    "Recipe",
+    "Task",
+    "Workers",
+    "executor",
+    "say",
+    "task_names",
+]
 
 
 def task_names() -> list[str]:
@@ -43,8 +58,23 @@ Changes = Annotated[
         "--set", "-s", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."
     ),
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes, with a thread each; else one a core.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, local."),
+]
 
 
 def say(console: Console, line: str) -> None:
     """Print a line as it is: nothing in it is markup, and it is not broken."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def executor(ray: str | None, workers: int | None, shared: Path) -> "Executor":
+    """The pool of this machine, or a cluster whose machines all see the folder `shared`."""
+    from pareq.search.pool import Pool
+    from pareq.search.ray import Ray
+
+    return Pool(workers) if ray is None else Ray(ray, workers, shared=str(shared))

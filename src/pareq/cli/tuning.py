@@ -10,7 +10,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pareq.cli.options import Changes, DataPath, Options, Task, say
+from pareq.cli.options import (
+    Changes,
+    DataPath,
+    Options,
+    RayAddress,
+    Task,
+    Workers,
+    executor,
+    say,
+)
 from pareq.errors import SearchError
 
 if TYPE_CHECKING:
@@ -42,6 +51,10 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     memory: Annotated[
         float | None, typer.Option(help="At most so many bytes; below 1: of the float's.")
     ] = None,
+    luts: Annotated[
+        float | None,
+        typer.Option(help="At most so many look-up tables as firmware, estimated without a tool."),
+    ] = None,
     budget: Annotated[float, typer.Option(help="The cost of the search, in full trainings.")] = 3.0,
     epochs: Annotated[int, typer.Option(min=1, help="Of a full training.")] = _EPOCHS,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -51,9 +64,8 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     change: Changes = None,
     option: Options = None,
     data: DataPath = "",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, with a thread each; else one a core.")
-    ] = None,
+    workers: Workers = None,
+    ray: RayAddress = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Runs and recipe; else tune/TASK.")
     ] = None,
@@ -67,23 +79,28 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     [bold]Examples[/]
     pareq tune digits --bits 3 --sparsity 0.8
     pareq tune digits --bits 2-8 --sparsity 0.3-0.9 --bops 0.02
+    pareq tune jets --bits 4-8 --sparsity 0.5-0.9 --luts 3000 -o batch_norm=false
     pareq tune jets --epochs 30 --set training.batch_size=256
+    pareq tune jets --out /shared/jets --ray auto
     """
     from pareq.cli.arguments import task_options
     from pareq.recipe.config import change_recipe
+    from pareq.recipe.order import Places
     from pareq.recipe.recipe import Recipe, Training
-    from pareq.search.pool import Pool
     from pareq.search.tune import Tune
     from pareq.tasks.base import make_task
 
     usual = Training(epochs=epochs, batch_size=_BATCH, learning_rate=_RATE, decay="tail", seed=seed)
     options = task_options(option, data)
     make_task(task, options)
+    tensors = "weights" if weights_only else "both"
+    edges = (":input", ":output") if luts is not None else (":input",)
     made = Tune(
         task=task,
-        target=_target((bits, sparsity), (bops, memory), "weights" if weights_only else "both"),
+        target=_target((bits, sparsity), (bops, memory, luts), tensors),
         training=change_recipe(Recipe(training=usual), change or ()).training,
         options=options,
+        places=Places(edges=edges),  # firmware begins and ends with integers
         budget=budget,
         command=("pareq", *sys.argv[1:]),
     )
@@ -91,21 +108,21 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     folder = out or Path("tune") / task
     say(console, _how(made))
     try:
-        found = made.run(folder, Pool(workers), lambda line: say(console, line))
+        crew = executor(ray, workers, folder)
+        found = made.run(folder, crew, lambda line: say(console, line))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     _show(console, made, found)
 
 
-def _target(
-    how: tuple[str, str], limits: tuple[float | None, float | None], tensors: str
-) -> "Target":
+def _target(how: tuple[str, str], limits: tuple[float | None, ...], tensors: str) -> "Target":
     """Bits, sparsity and limit as the search wants them."""
     from pareq.search.schedules import LIMITS, Target
 
     given = [(n, v) for n, v in zip(LIMITS, limits, strict=True) if v is not None]
     if len(given) > 1:
-        raise SearchError("limit bit operations or memory, not both", where="--bops, --memory")
+        names = ", ".join(f"--{name}" for name, _ in given)
+        raise SearchError("limit one of them, not several", where=names)
     limit, most = given[0] if given else ("", 0.0)
     bits, sparsity = how
     low, high = _range("--bits", bits)
@@ -156,6 +173,9 @@ def _show(console: Console, made: "Tune", found: "Found") -> None:
     )
     if made.target.limit:
         say(console, f"{made.target.limit} of that network: {found.cost:,.0f}")
+    if made.target.limit == "luts":
+        build, count = f"pareq build {found.folder} verilog", f"pareq area {found.folder}"
+        say(console, f"that is an estimate; count them by Yosys: {build} && {count}")
     say(console, f"recipe: {found.recipe}")
     say(console, f"run: {found.folder}")
 
