@@ -24,7 +24,7 @@ from pareq.backends.c.scene import Integers
 from pareq.backends.c.text import Text, array
 from pareq.backends.c.wide import Wide, wide
 
-__all__ = ["lanes"]
+__all__ = ["lanes", "leave"]
 
 _LETTERS = "pqrs"
 _ROW = 16  # inputs of a sample that are one vector register of 128 bits
@@ -262,6 +262,13 @@ def _whole(text: Text, name: str, codes: list[_Code], ports: Interface) -> None:
         order = ", ".join(map(str, codes[0].inputs))
         text.line(f"ENTER16({order})" if features == _ROW else f"ENTER({features})")
     text.line()
+    bits = 8 if layer.form else 16
+    short = outputs <= _WORDS and made.type.bits == bits
+    if short:
+        table = np.array(leave(outputs, words=not layer.form, moved=features == _ROW))
+        kind = "uint8_t" if layer.form else "int16_t"
+        text.line(f"#ifdef {name.upper()}_LEAVE{bits}")
+        text.add([*array(kind, f"{name}_leave", table), "#endif"])
     with text.block(f"static void {name}_lanes({ports.arguments})"):
         sizes = [len(codes[0].inputs) // 4] + [len(code.groups) for code in codes]
         for k, size in enumerate(sizes[:end]):
@@ -275,13 +282,28 @@ def _whole(text: Text, name: str, codes: list[_Code], ports: Interface) -> None:
         for k in range(end):
             text.line(f"{name}_layer{k}(h{k}, h{k + 1});")
         rows = str(_ROW) if features == _ROW else ""
-        if layer.form is None and made.type.bits == 16 and outputs <= _WORDS:
-            text.line(f"LEAVE(h{end}, {made.name}, {outputs}, FOURS{rows})")
-            return
-        if layer.form is not None and made.type.bits == 8 and outputs <= _WORDS:
-            text.line(f"LEAVE8(h{end}, {made.name}, {outputs}, {layer.low}, FOURS{rows})")
+        if short:
+            low = f" {layer.low}," if layer.form else ""
+            text.line(f"LEAVE{bits}(h{end}, {made.name}, {outputs},{low} FOURS{rows})")
             return
         with text.block(f"for (int lane = 0; lane < {lanes}; lane++)"):
             to = f"{made.name}[PLACE{rows}(lane) * {outputs} + i]"
             loop = f"for (int i = 0; i < {outputs}; i++)"
             text.line(f"{loop} {to} = ({made.type.name})({lane});")
+
+
+def leave(outputs: int, *, words: bool, moved: bool) -> list[int]:
+    """Where each result of sixteen samples is in their lanes: the table of LEAVE and LEAVE8.
+
+    words: results are 16 bits, two in a lane of each vector, and those of the second pair of
+    vectors are below 0; else bytes, four in a lane. moved: lanes hold the samples in the order of
+    ENTER16.
+    """
+    each, size = (2, 32) if words else (4, 64)
+    found = []
+    for sample in range(16):
+        lane = sample % 4 * 4 + sample // 4 if moved else sample
+        for k in range(outputs):
+            vector, place = divmod(k, each)
+            found.append(vector % 2 * size + lane * each + place - (vector // 2 << 15))
+    return found + [0] * (-len(found) % size)

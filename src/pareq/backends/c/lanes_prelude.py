@@ -187,30 +187,42 @@ typedef int32_t name_sum;
 #define PLACE(lane) (lane)
 #define FOURS16 1
 #define FOURS 4
-/* Up to eight sums of 16 bits a sample: the way back. */
+/* Up to eight sums of 16 bits a sample: the way back. name_leave: where each result comes from. */
+#define NAME_LEAVE16
+#define FIRST(n, all) (n < all ? ((uint64_t)1 << ((n) & (all - 1))) - 1 : ~(uint64_t)0)
 #define WORDS2(h, i, v, count) \\
     _mm512_mask_blend_epi16(0xaaaaaaaau, LOAD1(h, i, v, count), \\
                             _mm512_slli_epi32(LOAD1(h, i + 1, v, count), 16))
 #define LOAD1(h, i, v, count) \\
     (i < count ? _mm512_loadu_si512(h + (i) * 48 + 16 * v) : _mm512_setzero_si512())
-#define LEAVE(h, y, count, fours) \\
+#define LEAVE16(h, y, count, fours) \\
     for (int v = 0; v < 3; v++) { \\
         const __m512i a = WORDS2(h, 0, v, count), b = WORDS2(h, 2, v, count); \\
         const __m512i c = WORDS2(h, 4, v, count), d = WORDS2(h, 6, v, count); \\
-        const __m512i e = _mm512_unpacklo_epi32(a, b), f = _mm512_unpackhi_epi32(a, b); \\
-        const __m512i g = _mm512_unpacklo_epi32(c, d), k = _mm512_unpackhi_epi32(c, d); \\
-        int16_t t[4][32]; \\
-        _mm512_storeu_si512(t[0], _mm512_unpacklo_epi64(e, g)); \\
-        _mm512_storeu_si512(t[1], _mm512_unpackhi_epi64(e, g)); \\
-        _mm512_storeu_si512(t[2], _mm512_unpacklo_epi64(f, k)); \\
-        _mm512_storeu_si512(t[3], _mm512_unpackhi_epi64(f, k)); \\
-        for (int j = 0; j < 4; j++) \\
-            for (int i = 0; i < 4; i++) \\
-                memcpy(y + (16 * v + fours * i + 4 / fours * j) * count, t[j] + 8 * i, \\
-                       2 * count); \\
+        for (int k = 0; k < 16 * count; k += 32) { \\
+            const __m512i from = _mm512_loadu_si512(name_leave + k); \\
+            _mm512_mask_storeu_epi16( \\
+                y + 16 * count * v + k, (__mmask32)FIRST(16 * count - k, 32), \\
+                _mm512_mask_blend_epi16(_mm512_movepi16_mask(from), \\
+                                        _mm512_permutex2var_epi16(a, from, b), \\
+                                        _mm512_permutex2var_epi16(c, from, d))); \\
+        } \\
     }
 /* Up to eight bytes a sample. */
 #define LOAD8(h, i) _mm512_loadu_si512((const __m512i *)(const void *)(h) + (i))
+#ifdef __AVX512VBMI__
+#define NAME_LEAVE8
+#define LEAVE8(h, y, count, low, fours) \\
+    for (int v = 0; v < 3; v++) { \\
+        const __m512i less = _mm512_set1_epi8((char)(low)); \\
+        const __m512i a = _mm512_add_epi8(LOAD8(h, v), less); \\
+        const __m512i b = _mm512_add_epi8(LOAD8(h, 3 * (count > 4) + v), less); \\
+        for (int k = 0; k < 16 * count; k += 64) \\
+            _mm512_mask_storeu_epi8( \\
+                y + 16 * count * v + k, (__mmask64)FIRST(16 * count - k, 64), \\
+                _mm512_permutex2var_epi8(a, _mm512_loadu_si512(name_leave + k), b)); \\
+    }
+#else
 #define LEAVE8(h, y, count, low, fours) \\
     for (int v = 0; v < 3; v++) { \\
         const __m512i less = _mm512_set1_epi8((char)(low)); \\
@@ -224,6 +236,7 @@ typedef int32_t name_sum;
                 memcpy(y + (16 * v + fours * i + 4 / fours * j) * count, \\
                        t[j / 2] + 16 * i + 8 * (j % 2), count); \\
     }
+#endif
 """
 _GNU = """\
 #elif defined(__GNUC__) && !defined(NAME_PLAIN)
@@ -302,7 +315,7 @@ typedef struct { name_lane v[4]; } name_quads; /* four inputs in each lane */
     for (int i = 0; i < 16; i++) FILL(i, lane * 16 + order[i])
 #define PLACE16(lane) (lane)
 #define PLACE(lane) (lane)
-#define LEAVE(h, y, count, fours) \\
+#define LEAVE16(h, y, count, fours) \\
     for (int lane = 0; lane < NAME_LANES; lane++) \\
         for (int i = 0; i < count; i++) y[lane * count + i] = (int16_t)h[i * NAME_LANES + lane];
 #define LEAVE8(h, y, count, low, fours) \\

@@ -1,7 +1,7 @@
 """The two files of a model: interface and program."""
 
 from pareq.backends.c.chain import chain
-from pareq.backends.c.interface import Interface, interface
+from pareq.backends.c.interface import Interface, Port, interface
 from pareq.backends.c.lanes import lanes
 from pareq.backends.c.loops import body
 from pareq.backends.c.products import tops
@@ -13,6 +13,8 @@ from pareq.backends.c.text import Text, whole
 from pareq.ir.graph import Graph
 
 __all__ = ["sources"]
+
+_FEW = 3  # a part in so many of a block takes as long alone as a whole block
 
 
 def sources(graph: Graph, name: str) -> tuple[str, str]:
@@ -128,9 +130,31 @@ def _program(graph: Graph, name: str, ports: Interface) -> str:
         if found is not None:
             block = f"{name.upper()}_LANES"
             loop = f"for (; i + {block} <= n; i += {block})"
-            text.add([f"#ifdef {block}", f"{loop} {name}_lanes({moved});", "#endif"])
+            text.add([f"#ifdef {block}", f"{loop} {name}_lanes({moved});"])
+            _rest(text, name, ports)
+            text.line("#endif")
         text.line(f"for (; i < n; i++) {name}_one({moved});")
     _check(text, name, ports)
     text.lines += real(graph, name, ports).lines
     text.lines += selftest(graph, name, ports).lines
     return str(text)
+
+
+def _rest(text: Text, name: str, ports: Interface) -> None:
+    """Run what does not fill a block as one, filled up with its first sample."""
+    (given,), (made,), block = ports.inputs, ports.outputs, f"{name.upper()}_LANES"
+    with text.block(f"if ((n - i) * {_FEW} >= {block})"):
+        text.line(f"{given.type.name} all_{given.name}[{block} * {given.size}];")
+        text.line(f"{made.type.name} all_{made.name}[{block} * {made.size}];")
+        with text.block(f"for (size_t k = 0; k < {block}; k++)"):
+            at = f"{given.name} + (i + k < n ? i + k : i) * {given.size}"
+            text.line(f"memcpy(all_{given.name} + k * {given.size}, {at}, {_bytes(given)});")
+        text.line(f"{name}_lanes(all_{given.name}, all_{made.name});")
+        to = f"{made.name} + i * {made.size}"
+        text.line(f"memcpy({to}, all_{made.name}, (n - i) * {_bytes(made)});")
+        text.line("i = n;")
+
+
+def _bytes(port: Port) -> int:
+    """Those of one sample."""
+    return port.size * port.type.bytes
