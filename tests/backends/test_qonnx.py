@@ -90,6 +90,18 @@ def test_powers_of_two_are_quants_and_the_rest_thresholds(tmp_path):
     assert [node.op_type for node in nodes_of(free)].count("MultiThreshold") == 1
 
 
+@pytest.mark.parametrize(("top", "kinds"), [(100, []), (90, ["Min"])])
+def test_an_end_that_is_never_reached_needs_no_clamp(top, kinds, tmp_path):
+    """A word of 7 bits holds 0..127; readers such as hls4ml take no Min with a constant."""
+    b = Builder()
+    x = b.input("x", (3,), Grid(0, 50, 0.25))
+    names = [b.constant(n, np.array([v])) for n, v in (("m", 2), ("o", 0), ("s", 0))]
+    y = b.op("requantize", (x, *names), {"lo": 0, "hi": top, "even": 0}, name="y", scale=0.125)
+    artefact = check(b.graph((y,)), tmp_path)
+    ends = [node.op_type for node in nodes_of(artefact) if node.op_type in ("Min", "Max")]
+    assert ends == ["Min", *kinds]  # that of the input first
+
+
 def test_weights_have_a_scale_for_each_channel_and_two_values_are_bipolar(tmp_path):
     b, rng = Builder(), np.random.default_rng(0)
     x = b.input("x", (7,), Grid(-8, 7, 0.25))

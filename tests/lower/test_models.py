@@ -146,7 +146,7 @@ def test_a_softmax_whose_steps_are_on_grids():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["jets", "digits"])
-@pytest.mark.parametrize("name", ["qap", "qap-paper", "qap-reversed", "quantized"])
+@pytest.mark.parametrize("name", ["qap", "qap-fixed", "qap-paper", "qap-reversed", "quantized"])
 def test_shipped_recipes(task, name):
     """With rules for the edges where a recipe has none, every one lowers after some steps."""
     if task == "digits":

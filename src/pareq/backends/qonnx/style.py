@@ -12,7 +12,9 @@ from pareq.backends.onnx.sheet import Attributes
 from pareq.backends.onnx.stage import EXACT, Stage, powers
 from pareq.backends.onnx.steps import steps
 from pareq.errors import BackendError
+from pareq.ir.attributes import Attributes as OpAttributes
 from pareq.ir.graph import Input, Op
+from pareq.ir.ops import KINDS
 from pareq.numerics.grid import Grid, integer_range
 
 __all__ = ["DOMAIN", "Nodes"]
@@ -24,6 +26,7 @@ Floats = npt.NDArray[np.float32]
 DOMAIN = "qonnx.custom_op.general"
 _LAYOUTS = {2: "NC", 3: "NCW", 4: "NCHW", 5: "NCDHW"}
 _MODES = {"half_even": "ROUND", "floor": "FLOOR", "toward_zero": "DOWN"}
+_FAR = 2**62  # beyond every integer that float32 keeps
 _FINEST = 16  # bits of an input that is rounded by thresholds
 
 
@@ -77,18 +80,29 @@ class Nodes:
             x = add("Add", x, offset.astype(np.float32))
         grid = stage.grid(op.name)
         lo, hi = (op.attributes.whole(name) for name in ("lo", "hi"))
-        return self._quant(stage, x, Grid(lo, hi, grid.scale, grid.zero), mode)
+        free = _unclamped(stage, op)
+        return self._quant(stage, x, Grid(lo, hi, grid.scale, grid.zero), mode, free)
 
-    def _quant(self, stage: Stage, x: str, grid: Grid, mode: str) -> str:
-        """A Quant without a zero point, and a clamp where its word holds more than the grid."""
+    def _quant(
+        self,
+        stage: Stage,
+        x: str,
+        grid: Grid,
+        mode: str,
+        free: tuple[float, float] = (-np.inf, np.inf),
+    ) -> str:
+        """A Quant without a zero point, and a clamp where its word holds more than the grid.
+
+        free: where the integers lie before they are clamped; an end that is not reached has none.
+        """
         lo, hi = grid.lo - grid.zero, grid.hi - grid.zero
         wide = np.asarray(grid.scale, dtype=np.float32)
         scale = wide[None] if wide.ndim else wide
         x = self._node(stage, x, scale, (Grid(lo, hi), mode))
         low, high = _word(Grid(lo, hi))
-        if lo > low:
+        if lo > low and free[0] < grid.lo:
             x = stage.sheet.add("Max", x, np.asarray(scale * np.float32(lo)))
-        if hi < high:
+        if hi < high and free[1] > grid.hi:
             x = stage.sheet.add("Min", x, np.asarray(scale * np.float32(hi)))
         return x
 
@@ -158,6 +172,15 @@ def _plain(stage: Stage, op: Op) -> tuple[Reals, Reals, str] | None:
     gain = own * multiplier[None] * step / np.asarray(here.scale)[None]
     rest = (here.zero * multiplier + offset)[None] * step - grid.zero
     return gain, own * rest, "ROUND" if even else "FLOOR"
+
+
+def _unclamped(stage: Stage, op: Op) -> tuple[int, int]:
+    """The smallest and the largest integer of a requantization without its clamp."""
+    reach = stage.ranges[op.inputs[0]]
+    ends = np.stack([reach.lo, reach.hi])
+    wide = OpAttributes({**op.attributes, "lo": -_FAR, "hi": _FAR})
+    found = KINDS[op.kind].run(wide, [ends, *(stage.constant(name) for name in op.inputs[1:])])
+    return int(found.min()), int(found.max())
 
 
 def _shifts(stage: Stage, op: Op) -> tuple[Integers, Integers, Integers]:
