@@ -9,6 +9,7 @@ import pytest
 from pareq.backends.verilog import area as counting
 from pareq.backends.verilog.area import Area
 from pareq.backends.verilog.routing import Routed, routed
+from pareq.cli import main
 from pareq.errors import MissingExtra
 from pareq.train.deploy import build_run, load_artefact
 from tests.refusal import refused
@@ -78,6 +79,40 @@ def test_json_holds_all_of_it(pareq_says, run, monkeypatch):
     assert re.search(r"^ clock on an ECP5, MHz +100 *$", said, flags=re.MULTILINE)
 
 
+def test_emitters_are_compared_without_a_build(pareq_says, capsys, run, monkeypatch):
+    """A column each, of the run's graph; nothing is kept."""
+    rows = json.loads(pareq_says("area", "run", "--emitter", "native", "--json"))
+    assert [(row["design"], row["emitter"]) for row in rows] == [("run", "native")]
+    design = load_artefact(run / "build" / "verilog")
+    if "alkaid_cost" not in design.figures:
+        assert rows[0]["lut_estimate"] == design.figures["lut_estimate"]
+    shutil.rmtree("run/build")
+    said = pareq_says("area", "run", "--emitter", "native", "--emitter", "best")
+    assert re.search(r"^ made by the emitter +native +(native|alkaid) *$", said, re.MULTILINE)
+    assert not (run / "build").exists()
+    refused(capsys, "area run --emitter nativ", "unknown emitter 'nativ'; did you mean 'native'?")
+
+    def missing(graph):
+        raise MissingExtra("alkaid", "fpga")
+
+    monkeypatch.setattr("pareq.backends.verilog.backend.plan", missing)
+    with pytest.raises(SystemExit):
+        main(("area", "run", "--emitter", "alkaid"))
+    assert "alkaid is not installed; run: pip install 'pareq[fpga]'" in capsys.readouterr().err
+
+
+def test_a_design_is_built_by_the_emitter_that_is_asked_for(pareq_says, capsys, run):
+    pareq_says("build", "run", "verilog", "--emitter", "native", "--out", "made")
+    assert "table_neurons" in load_artefact(run.parent / "made").figures
+    refused(
+        capsys,
+        "build run c --emitter native",
+        "--emitter: is of the back end verilog, 'c' has none; leave it out",
+    )
+    known = "unknown emitter 'alkiad'; did you mean 'alkaid'?"
+    refused(capsys, "build run verilog --emitter alkiad", known)
+
+
 def test_what_is_missing_is_said_once(pareq_says, run, monkeypatch, tmp_path):
     def missing(graph):
         raise MissingExtra("alkaid", "fpga")
@@ -101,7 +136,7 @@ def test_what_cannot_be_counted_is_one_line(capsys, run, monkeypatch, tmp_path):
     missing = "yosys is not installed; run, for example: apt install yosys"
     refused(capsys, "area run", f"artefact 'digits': {missing}")
     shutil.rmtree("run/build")
-    refused(capsys, "area run", "run: nothing was built yet; run: pareq build run c")
+    refused(capsys, "area run", "run: nothing was built yet; run: pareq build run verilog")
 
 
 def test_a_program_in_c_is_no_design(capsys, run):

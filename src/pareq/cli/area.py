@@ -1,18 +1,24 @@
 """The command that says what a design takes on an FPGA."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pareq.cli.deploying import Artefacts
+from pareq.cli.deploying import Artefacts, emitters, emitting
 from pareq.cli.options import say
+
+if TYPE_CHECKING:
+    from pareq.backends import Artefact, Verilog
+    from pareq.ir.graph import Graph
 
 __all__ = ["add"]
 
@@ -37,6 +43,14 @@ def area(
     clock: Annotated[
         bool, typer.Option("--clock", help="Place and route too, on an ECP5, by nextpnr.")
     ] = False,
+    emitter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Instead of what was built, count what best, native or alkaid makes; repeatable.",
+            autocompletion=emitters,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count what designs take on an FPGA: look-up tables, flip-flops, stages, logic depth.
@@ -47,12 +61,24 @@ def area(
     [bold]Examples[/]
     pareq area runs/mine
     pareq area runs/mine/build/verilog --family ecp5 --clock
+    pareq area runs/mine --emitter native --emitter alkaid
     """
+    from pareq.train.deploy import load_artefact
+
     console = Console()
     found = []
-    for place in _designs(what):
-        with console.status(f"{place}: synthesis"):
-            found.append(_measured(place, family, clock=clock))
+    if emitter:
+        makers = {each: emitting(each) for each in emitter}
+        for place, graph in _graphs(what).items():
+            for name, maker in makers.items():
+                status = console.status(f"{place}: synthesis of {name}")
+                with status, _made(graph, maker) as artefact:
+                    found.append(_measured(artefact, place, family, clock=clock))
+    else:
+        for place in _designs(what):
+            with console.status(f"{place}: synthesis"):
+                artefact = load_artefact(place)
+                found.append(_measured(artefact, place, family, clock=clock))
     if as_json:
         say(console, json.dumps(found, indent=1))
         return
@@ -67,7 +93,7 @@ def _designs(what: Sequence[Path]) -> list[Path]:
     from pareq.errors import BackendError
     from pareq.train.deploy import chosen, load_artefact
 
-    places = chosen(what)
+    places = chosen(what, "verilog")
     designs = [p for p in places if isinstance(load_artefact(p).backend, Verilog | Alkaid)]
     if not designs:
         raise BackendError(
@@ -77,19 +103,40 @@ def _designs(what: Sequence[Path]) -> list[Path]:
     return designs
 
 
-def _measured(place: Path, family: str, *, clock: bool) -> dict[str, object]:
+def _graphs(what: Sequence[Path]) -> "dict[Path, Graph]":
+    """The graph of each run, which is lowered if need be, or artefact."""
+    from pareq.train.deploy import chosen, load_artefact, lowered_run
+
+    found = {}
+    for place in what:
+        if (place / "run.json").exists():
+            found[place] = lowered_run(place).graph
+        else:
+            found |= {each: load_artefact(each).graph for each in chosen([place])}
+    return found
+
+
+@contextmanager
+def _made(graph: "Graph", maker: "Verilog") -> "Iterator[Artefact]":
+    """A design that nobody keeps."""
+    from pareq.backends import build
+
+    with tempfile.TemporaryDirectory(prefix="area-") as folder:
+        yield build(graph, maker, Path(folder) / "made", name="net")
+
+
+def _measured(artefact: "Artefact", place: Path, family: str, *, clock: bool) -> dict[str, object]:
     """All figures of one design, each with where it comes from."""
     from pareq.backends.verilog.alkaid.design import plan
     from pareq.backends.verilog.area import area as count
     from pareq.backends.verilog.routing import routed
     from pareq.errors import BackendError, MissingExtra
-    from pareq.train.deploy import load_artefact
 
-    artefact = load_artefact(place)
     known = artefact.figures
     found: dict[str, object] = {
         "design": str(place),
         "backend": artefact.backend.name,
+        "emitter": "alkaid" if "alkaid_cost" in known else "native",
         "stages": int(known["latency_cycles"]),
         "lut_estimate": known["lut_estimate"],
         **asdict(count(artefact, family=family)),
@@ -123,6 +170,7 @@ def _table(found: Sequence[dict[str, object]]) -> Table:
     table.add_column("")
     for each in found:
         table.add_column(str(each["design"]), justify="right", overflow="fold")
+    table.add_row("made by the emitter", *(str(each["emitter"]) for each in found))
     for label, key in _ROWS.items():
         table.add_row(label, *(_number(each[key]) for each in found))
     for label, key, inside in (

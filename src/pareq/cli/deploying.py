@@ -1,7 +1,7 @@
 """Commands that turn a trained network into a program."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -9,7 +9,10 @@ from rich.console import Console
 from pareq.cli.options import say
 from pareq.errors import at
 
-__all__ = ["add"]
+if TYPE_CHECKING:
+    from pareq.backends import Verilog
+
+__all__ = ["Artefacts", "add", "emitters", "emitting"]
 
 
 def add(app: typer.Typer) -> None:
@@ -25,6 +28,13 @@ def _backends() -> list[str]:
     from pareq.backends import BACKENDS
 
     return list(BACKENDS)
+
+
+def emitters() -> list[str]:
+    """Their names."""
+    from pareq.backends.verilog.backend import Emitter
+
+    return list(get_args(Emitter))
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -63,20 +73,43 @@ def build(
         Path | None, typer.Option(metavar="FOLDER", help="Else RUN/build/BACKEND.")
     ] = None,
     name: Annotated[str, typer.Option(help="Of the model, in the code; else the task's.")] = "",
+    emitter: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Of verilog: best, native or alkaid.", autocompletion=emitters
+        ),
+    ] = "",
 ) -> None:
     """Write the integers of a run as a program; lowers the run first where that is to be done.
 
     [bold]Examples[/]
     pareq build runs/mine c
     pareq build runs/mine onnx --out deploy --name tagger
+    pareq build runs/mine verilog --emitter native
     """
     from pareq.cli.integers import files
+    from pareq.errors import BackendError
     from pareq.train.deploy import build_run
 
+    if emitter and backend != "verilog":
+        raise BackendError(
+            f"is of the back end verilog, {backend!r} has none; leave it out", where="--emitter"
+        )
     console = Console()
     with console.status(f"building {backend}"):
-        made = build_run(run, backend, out, name=name)
+        made = build_run(run, emitting(emitter) if emitter else backend, out, name=name)
     console.print(files(made))
+
+
+def emitting(emitter: str) -> "Verilog":
+    """The Verilog back end with an emitter by its name. Raises UnknownName."""
+    from pareq.backends import Verilog
+    from pareq.errors import UnknownName
+    from pareq.registry import suggest
+
+    if emitter not in emitters():
+        raise UnknownName(f"unknown emitter {emitter!r}{suggest(emitter, emitters())}")
+    return Verilog(emitter=emitter)  # type: ignore[arg-type]  # checked
 
 
 def verify(

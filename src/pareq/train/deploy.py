@@ -38,6 +38,7 @@ __all__ = [
     "home",
     "load_artefact",
     "lower_run",
+    "lowered_run",
     "open_lowered",
 ]
 
@@ -122,27 +123,33 @@ def open_lowered(folder: str | Path) -> Lowered:
 
 def build_run(
     folder: str | Path,
-    backend: str,
+    backend: str | Backend,
     out: str | Path | None = None,
     *,
     name: str = "",
 ) -> Artefact:
     """Build a run's graph, lowered first where there is none of its present checkpoint.
 
-    backend: a name in BACKENDS. out: default RUN/build/BACKEND. name: of the model; default that of
-    the task. Raises what `lower_run`, `open_lowered` and `pareq.backends.build` raise.
+    backend: a name in BACKENDS, or one with settings of its own. out: default RUN/build/BACKEND.
+    name: of the model; default that of the task. Raises what `lower_run`, `open_lowered` and
+    `pareq.backends.build` raise.
     """
-    writer: Backend = BACKENDS[backend]
+    writer = BACKENDS[backend] if isinstance(backend, str) else backend
     place = Path(folder)
-    run = open_run(place)
-    graph = open_lowered(place).graph if _present(place) else lower_run(place).graph
-    task = run.about.task
+    graph = lowered_run(place).graph
+    task = open_run(place).about.task
     return build(
         graph,
         writer,
-        out or place / "build" / backend,
+        out or place / "build" / writer.name,
         name=name or (task if task.isidentifier() and task.isascii() else "model"),
     )
+
+
+def lowered_run(folder: str | Path) -> Lowered:
+    """What `lower_run` has kept of a run's present checkpoint; else it is lowered now."""
+    place = Path(folder)
+    return open_lowered(place) if _present(place) else lower_run(place)
 
 
 def artefacts(folder: str | Path) -> tuple[Path, ...]:
@@ -150,10 +157,11 @@ def artefacts(folder: str | Path) -> tuple[Path, ...]:
     return tuple(sorted(each.parent for each in Path(folder).glob("build/*/artefact.json")))
 
 
-def chosen(places: Sequence[Path]) -> tuple[Path, ...]:
+def chosen(places: Sequence[Path], example: str = "c") -> tuple[Path, ...]:
     """The artefacts that paths mean: those of a run, or the one at the path.
 
-    Raises RunError for a run in which nothing was built, BackendError for another folder.
+    Raises RunError for a run in which nothing was built, and says how to build `example`;
+    BackendError for another folder.
     """
     found: dict[Path, None] = {}
     for place in places:
@@ -161,7 +169,7 @@ def chosen(places: Sequence[Path]) -> tuple[Path, ...]:
             inside = artefacts(place)
             if not inside:
                 raise RunError(
-                    f"nothing was built yet; run: pareq build {place} c", where=str(place)
+                    f"nothing was built yet; run: pareq build {place} {example}", where=str(place)
                 )
             found |= dict.fromkeys(inside)
         elif (place / "artefact.json").exists():

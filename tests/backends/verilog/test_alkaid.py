@@ -179,6 +179,18 @@ def test_what_alkaid_cannot_take_is_said_and_best_takes_our_own(tmp_path):
         plan(graph)
 
 
+def test_what_is_too_large_is_refused_before_alkaid_searches(tmp_path, monkeypatch):
+    def never(graph):
+        raise NotImplementedError
+
+    monkeypatch.setattr(backend, "plan", never)
+    monkeypatch.setattr("pareq.backends.verilog.alkaid.backend.plan", never)
+    for how in (Alkaid(most=10), Verilog(emitter="alkaid", most=10)):
+        with pytest.raises(BackendError, match=r"'fc1' alone \d+\), expected 10 at most; prune it"):
+            build(NETWORKS["mlp"](), how, tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_alkaid_it_is_said_what_to_install(tmp_path, monkeypatch):
     for name in [each for each in sys.modules if each.split(".")[0] == "alkaid"]:
         monkeypatch.delitem(sys.modules, name)

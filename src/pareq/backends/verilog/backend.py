@@ -10,6 +10,7 @@ from pareq.backends.verilog.alkaid.design import plan
 from pareq.backends.verilog.design import Clock, Design, check, put
 from pareq.backends.verilog.native import Native, native
 from pareq.backends.verilog.simulator import Simulation, find
+from pareq.backends.verilog.unroll import check_size
 from pareq.errors import BackendError, MissingExtra
 from pareq.ir.graph import Graph
 
@@ -76,6 +77,7 @@ class Verilog:
 
     def _design(self, graph: Graph, name: str) -> Design:
         if self.emitter == "alkaid":
+            check_size(graph, self.most)
             return plan(graph).design(name, stage=self.levels * _STAGE)
         ours = native(
             graph, name, Native(self.levels, self.share, self.deeper, self.tables, self.most)

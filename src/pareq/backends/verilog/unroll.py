@@ -15,7 +15,7 @@ from pareq.ir.attributes import Attributes
 from pareq.ir.graph import Graph, Op
 from pareq.ir.ops import KINDS
 
-__all__ = ["EMITTERS", "unroll"]
+__all__ = ["EMITTERS", "check_size", "unroll"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -29,14 +29,7 @@ def unroll(
     up to which a neuron may be a table. Raises BackendError for a graph that asks for more than
     `most` adders and comparisons.
     """
-    counts = {op.name: adders(graph, op) for op in graph.ops}
-    if sum(counts.values()) > most:
-        largest = max(counts, key=lambda name: counts[name])
-        raise BackendError(
-            f"unrolled it takes {sum(counts.values())} sums and comparisons ({largest!r} alone "
-            f"{counts[largest]}), expected {most} at most; prune it, use fewer bits, or raise the "
-            "limit: Verilog(most=...)"
-        )
+    check_size(graph, most)
     scene = Scene(graph, share, deeper, tables)
     for port, each in enumerate(graph.inputs):
         grid, shape = each.value.grid, each.value.shape
@@ -53,6 +46,18 @@ def unroll(
         nodes = [scene.node(number) for number in numbers.ravel().tolist()]
         outputs.append(np.array(nodes, dtype=np.int64).reshape(numbers.shape))
     return scene.circuit, tuple(outputs)
+
+
+def check_size(graph: Graph, most: int) -> None:
+    """Raise BackendError for a graph that asks for more than `most` adders and comparisons."""
+    counts = {op.name: adders(graph, op) for op in graph.ops}
+    if sum(counts.values()) > most:
+        largest = max(counts, key=lambda name: counts[name])
+        raise BackendError(
+            f"unrolled it takes {sum(counts.values())} sums and comparisons ({largest!r} alone "
+            f"{counts[largest]}), expected {most} at most; prune it, use fewer bits, or raise the "
+            "limit: Verilog(most=...)"
+        )
 
 
 def _moved(scene: Scene, op: Op) -> Integers:

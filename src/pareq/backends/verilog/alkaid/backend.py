@@ -9,6 +9,7 @@ from pareq.backends.base import Artefact, Program
 from pareq.backends.verilog.alkaid.design import plan
 from pareq.backends.verilog.design import Clock, check, put
 from pareq.backends.verilog.simulator import Simulation, find
+from pareq.backends.verilog.unroll import check_size
 from pareq.errors import BackendError
 from pareq.ir.graph import Graph
 
@@ -20,7 +21,7 @@ class Alkaid:
     """NAME.v by alkaid behind the ports of the Verilog back end, its test bench, and vhdl/.
 
     stage: nanoseconds of alkaid's delay model between registers; 0: no registers. vhdl: whether to
-    write the design in VHDL too, where its top is NAME_graph. period, part, simulator: as of
+    write the design in VHDL too, where its top is NAME_graph. period, part, most, simulator: as of
     Verilog. Needs the extra fpga.
     """
 
@@ -29,6 +30,7 @@ class Alkaid:
     vhdl: bool = True
     period: float = 5.0
     part: str = "xcvu13p-flga2577-2-e"
+    most: int = 100_000
     simulator: str = ""
 
     def __post_init__(self) -> None:
@@ -40,6 +42,7 @@ class Alkaid:
     def write(self, graph: Graph, folder: Path, name: str) -> dict[str, float]:
         """Write all files. Raises MissingExtra, and BackendError for what alkaid cannot take."""
         check(graph, name)
+        check_size(graph, self.most)
         begin = time.perf_counter()
         made = plan(graph).design(name, stage=self.stage, vhdl=self.vhdl)
         put(graph, made, folder, name, Clock(self.period, self.part))
