@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pareq.attach.attach import attach
+from pareq.backends.verilog.native import Native, native
 from pareq.errors import SearchError
+from pareq.lower.lower import lower
 from pareq.metrics.probe import cost
 from pareq.recipe.order import Places
 from pareq.recipe.recipe import Recipe, Training
 from pareq.search.schedules import STARTS, Schedules, Target, price
 from pareq.tasks import Digits
+from pareq.train.trial import network
 
 TASK = Digits(network="cnn", widths=(2, 2, 4))
 TRAINING = Training(epochs=20, batch_size=64, decay="tail")
@@ -82,6 +85,24 @@ def test_a_price_is_the_cost_of_the_end():
         assert len(set(prices)) == 3
 
 
+def test_look_up_tables_are_those_of_the_lowered_network():
+    """As our own design of it is estimated; fewer with fewer bits, or more pruned."""
+    task, places = Digits(widths=(6,)), Places(edges=(":input", ":output"))
+    made = Schedules(task, Target((3, 8), (0.5, 0.9), "luts", 500), TRAINING, places)
+    point = {**made.starts()["default"], "bits_weights": 6, "bits_activations": 6}
+    recipe = made.recipe(point)
+    net = network(task, recipe)
+    net.plan(1)
+    net.calibrate([task.example])
+    design = native(lower(net, task.example), "net", Native())
+    found = price(task, recipe, "luts")
+    assert found == design.figures["lut_estimate"] > 100
+    for change in ({"bits_weights": 3}, {"sparsity_weights": 0.9}):
+        assert price(task, made.recipe({**point, **change}), "luts") < found
+    moved = made.within(point, 0.7 * found)
+    assert price(task, made.recipe(moved), "luts") <= 0.7 * found
+
+
 def test_a_point_that_costs_too_much_moves_to_the_cheapest():
     """As far as it must, with its times."""
     point = {**LIMITED.starts()["joint-early"], "bits_weights": 8, "bits_activations": 8}
@@ -102,9 +123,10 @@ def test_a_point_that_costs_too_much_moves_to_the_cheapest():
         (((8, 4),), "bits must be lowest and highest in 1..32, got (8, 4)"),
         (((8, 8), (0.5, 1.0)), "sparsity must be lowest and highest in [0, 1), got (0.5, 1.0)"),
         (((3, 8),), "a range of bits or sparsity needs a limit"),
-        (((3, 8), (0.5, 0.5), "bop", 0.1), "limit must be one of bops, memory, got 'bop'"),
+        (((3, 8), (0.5, 0.5), "bop", 0.1), "limit must be one of bops, memory, luts, got 'bop'"),
         (((3, 8), (0.5, 0.5), "bops", 0.0), "bops must be limited to more than 0, got 0"),
         (((8, 8), (0.5, 0.5), "bops", 0.1), "nothing can be done about bops"),
+        (((3, 8), (0.5, 0.5), "luts", 0.1), "luts must be limited to 1 or more, got 0.1"),
     ],
 )
 def test_what_is_no_target(fields, message):

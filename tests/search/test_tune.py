@@ -9,12 +9,13 @@ import pytest
 
 from pareq.cli import main
 from pareq.errors import SearchError
+from pareq.ir.store import load_graph
 from pareq.recipe.config import load_recipe
-from pareq.recipe.order import Order
+from pareq.recipe.order import Order, Places
 from pareq.recipe.recipe import Training
 from pareq.search.executor import InProcess
 from pareq.search.found import Candidate
-from pareq.search.schedules import Target
+from pareq.search.schedules import Target, tables
 from pareq.search.space import Reals, Space
 from pareq.search.strategy import Local, Sobol, Told
 from pareq.search.tune import Tune, refiner
@@ -110,6 +111,31 @@ def test_another_search_is_refused(hunted):
     )
 
 
+@pytest.mark.slow
+def test_look_up_tables_are_kept_by_trained_networks(tmp_path):
+    """What a network takes is known when it is trained; one that takes too many is left out."""
+    said = []
+    made = search(
+        target=Target((3, 6), (0.5, 0.9), "luts", 400.0, "weights"),
+        training=replace(TRAINING, epochs=10),
+        options={"widths": (6,)},
+        places=Places(edges=(":input", ":output")),
+        budget=2.5,
+    )
+    found = made.run(tmp_path / "out", InProcess(), said.append)
+    kept = [c for c in found.candidates if 0 in c.losses]
+    assert kept
+    assert all(c.cost <= 400 for c in kept)
+    assert found.best in kept
+    for c in found.candidates:
+        graph = load_graph(tmp_path / "out" / "rung-0" / c.name / "graph")
+        assert c.cost == tables(graph)
+        assert (c.name in found.failed) == (c.cost > 400)
+    assert found.cost == tables(load_graph(found.folder / "graph"))
+    left = [line for line in said if line.startswith("left out: ")]
+    assert len(left) == len(found.failed)
+
+
 def test_a_training_without_a_tail():
     with pytest.raises(SearchError) as caught:
         search(training=Training(epochs=10))
@@ -162,9 +188,16 @@ def test_what_is_installed(monkeypatch):
         (("digits", "--bits", "2.5"), "expected whole numbers such as 8 or 3-8, got '2.5'\n"),
         (
             ("digits", "--bops", "0.1", "--memory", "0.1"),
-            "error: --bops, --memory: limit bit operations or memory, not both\n",
+            "error: --bops, --memory: limit one of them, not several\n",
         ),
-        (("digits", "--bits", "3-8"), "the easiest end always wins; give --bops or --memory\n"),
+        (
+            ("digits", "--bits", "3-8"),
+            "the easiest end always wins; give --bops, --memory or --luts\n",
+        ),
+        (
+            ("digits", "--bits", "3-8", "--luts", "0.5"),
+            "luts must be limited to 1 or more, got 0.5; firmware has no share of a float network\n",
+        ),
         (("digits", "--epochs", "5"), "5 epochs are too few to search in; give 10 or more\n"),
     ],
 )

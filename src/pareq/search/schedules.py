@@ -13,16 +13,21 @@ Times are fractions of the run. All of it lies before the fall of the learning r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from pareq.backends.verilog.native import Native, native
 from pareq.errors import SearchError
+from pareq.ir.graph import Graph
+from pareq.lower.lower import lower
 from pareq.metrics.probe import cost
+from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.order import Order, Places
 from pareq.recipe.recipe import Recipe, Rule, Training
 from pareq.search.space import Axis, Integers, Point, Reals, Space
 from pareq.tasks.base import Task
 from pareq.train.trial import network
 
-__all__ = ["LIMITS", "STARTS", "Schedules", "Target", "billed", "price"]
+__all__ = ["LIMITS", "STARTS", "Schedules", "Target", "billed", "price", "tables"]
 
 _BITS = 32
 
@@ -51,6 +56,7 @@ _STEPS = 10  # strides from a point to the cheapest one
 LIMITS = {  # what may be limited, and the totals of a `Cost` that add up to it
     "bops": ("bops_paper",),
     "memory": ("bits_biases", "bits_norms", "bits_rest"),
+    "luts": (),  # of firmware: see `tables`
 }
 _ENCODINGS = ("bits_dense", "bits_bitmap", "bits_csr", "bits_relative")
 
@@ -59,8 +65,9 @@ _ENCODINGS = ("bits_dense", "bits_bitmap", "bits_csr", "bits_relative")
 class Target:
     """What is wanted. bits, sparsity: lowest and highest; equal ones are fixed.
 
-    limit: "bops" or "memory" (bytes), at most `most`: below 1 a share of the network in float; ""
-    does not limit. tensors: "both", or "weights" to leave activations unpruned.
+    limit: "bops" or "memory" (bytes), at most `most`: below 1 a share of the network in float;
+    "luts": look-up tables of firmware, as `tables` estimates them; "" does not limit. tensors:
+    "both", or "weights" to leave activations unpruned.
 
     Raises SearchError for a range without a limit, where the easiest end would always win.
     """
@@ -80,10 +87,15 @@ class Target:
             raise SearchError(f"limit must be one of {', '.join(LIMITS)}, got {self.limit!r}")
         if self.limit and not self.most > 0:
             raise SearchError(f"{self.limit} must be limited to more than 0, got {self.most:g}")
+        if self.limit == "luts" and self.most < 1:
+            raise SearchError(
+                f"luts must be limited to 1 or more, got {self.most:g}; firmware has no share of a"
+                " float network"
+            )
         if self.ranged and not self.limit:
             raise SearchError(
                 "a range of bits or sparsity needs a limit, or the easiest end always wins; give"
-                " --bops or --memory"
+                " --bops, --memory or --luts"
             )
         if self.limit and not self.ranged:
             raise SearchError(
@@ -158,6 +170,13 @@ class Schedules:
         """The share of the weights or activations that falls at a point."""
         return round(float(point.get(f"sparsity_{tensor}", self.target.sparsity[0])), 4)
 
+    def price(self, point: Point) -> float:
+        """What is limited, before any training; 0 without a limit. It does not depend on times."""
+        if not self.target.limit:
+            return 0.0
+        timed = {**point, **_times(STARTS["default"])}  # one recipe for all times: priced once
+        return price(self.task, self.recipe(timed), self.target.limit)
+
     def within(self, point: Point, most: float) -> Point:
         """The point, or the nearest towards the cheapest one that costs no more than `most`.
 
@@ -179,7 +198,7 @@ class Schedules:
             part = stride / _STEPS
             mixed = [a + part * (b - a) for a, b in zip(*ends, strict=True)]
             tried = {**space.point(mixed), **{name: point[name] for name in _TIMES}}
-            found = price(self.task, self.recipe(tried), self.target.limit)
+            found = self.price(tried)
             if found <= most:
                 return tried
         raise SearchError(
@@ -192,15 +211,28 @@ class Schedules:
 
 
 def price(task: Task, recipe: Recipe, limit: str) -> float:
-    """Bit operations or bytes of the network at the end of a recipe, before any training.
+    """What is limited of the network at the end of a recipe, before any training.
 
-    They follow from shapes, bits and counts, so that freshly drawn weights do; where masks of
-    activations make a difference, about.
+    Bit operations and bytes follow from shapes, bits and counts, so that freshly drawn weights do;
+    where masks of activations make a difference, and for look-up tables, about. Raises
+    LoweringError and BackendError for a network that is no firmware, where these are limited.
     """
-    net = network(task, recipe)
+    return _priced(task, dump_recipe(recipe), limit)
+
+
+@lru_cache(maxsize=1024)
+def _priced(task: Task, recipe: str, limit: str) -> float:
+    net = network(task, parse_recipe(recipe))
     net.plan(1)
     net.calibrate([task.example])
+    if limit == "luts":
+        return tables(lower(net, task.example))
     return billed(cost(net, task.example).totals(), limit)
+
+
+def tables(graph: Graph) -> float:
+    """Look-up tables of six inputs of our own Verilog, estimated without a tool."""
+    return native(graph, "net", Native()).figures["lut_estimate"]
 
 
 def billed(totals: Mapping[str, float], limit: str) -> float:

@@ -35,12 +35,13 @@ from pareq.search.bayes import Bayes
 from pareq.search.executor import Executor, Outcome
 from pareq.search.found import Candidate, Found
 from pareq.search.halving import Halving, best_of
-from pareq.search.schedules import Schedules, Target, billed, price
+from pareq.search.schedules import Schedules, Target, billed, price, tables
 from pareq.search.sensitivity import Probe, Sensitivity, probe
 from pareq.search.space import Point
 from pareq.search.strategy import Local, Strategy, Told
 from pareq.tasks.base import Task, make_task
 from pareq.train import checkpoint, durable
+from pareq.train.deploy import lowered_run
 from pareq.train.fork import branches
 from pareq.train.job import put_best
 from pareq.train.run import Run
@@ -120,6 +121,7 @@ class _Hunt:
     losses: dict[int, dict[str, float]] = field(default_factory=dict)
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, float] = field(default_factory=dict)
     spent: int = 0
 
     def found(self) -> Found:
@@ -305,10 +307,7 @@ class _Hunt:
         """Train the best of the rung before for longer."""
         training = self._training(rung)
         names = best_of(self.losses[rung - 1], number)
-        if not names:
-            raise SearchError(
-                f"every schedule failed; the first: {next(iter(self.failed.values()))}"
-            )
+        self._check(names)
         self.say(f"rung {rung}: {', '.join(names)}, {training.epochs} epochs")
         works = {
             name: self._arm(rung, name, schedules.recipe(self.points[name], training))
@@ -316,10 +315,7 @@ class _Hunt:
         }
         self._train(works)
         self._look(rung, works)
-        if not self.losses[rung]:
-            raise SearchError(
-                f"every schedule failed; the first: {next(iter(self.failed.values()))}"
-            )
+        self._check(self.losses[rung])
 
     def _check(self, alive: Collection[str]) -> None:
         if not alive:
@@ -347,24 +343,34 @@ class _Hunt:
         """The validation loss after the last step of each run that ended well."""
         losses, scores = self.losses.setdefault(rung, {}), self.scores.setdefault(rung, {})
         for name, arm in works.items():
-            if arm.done:
+            if arm.done and self._fits(name, arm, rung):
                 run, _ = read_last(Path(arm.folder))
                 losses[name] = run.epochs[-1].val_loss
                 scores[name] = run.epochs[-1].val_accuracy
 
+    def _fits(self, name: str, arm: Arm, rung: int) -> bool:
+        """Whether a network of the first rung keeps the limit of look-up tables, now trained."""
+        if self.tune.target.limit != "luts" or rung:
+            return True
+        found = self.tables[name] = self._cost(read_last(Path(arm.folder))[0])
+        if found > self.most:
+            self.failed[name] = f"takes {found:,.0f} look-up tables, the limit is {self.most:,.0f}"
+            self.say(f"left out: {name}: {self.failed[name]}")
+        return found <= self.most
+
     def _cost(self, run: Run) -> float:
         """What is limited, of the network as it was trained."""
         limit = self.tune.target.limit
-        if not limit or run.result is None:
-            return 0.0
-        return billed(Cost.from_dict(run.result.cost).totals(), limit)
+        if limit == "luts" and run.folder is not None:
+            return tables(lowered_run(run.folder).graph)
+        cost = Cost.from_dict(run.result.cost).totals() if limit and run.result else None
+        return billed(cost, limit) if cost else 0.0
 
     def _training(self, rung: int) -> Training:
         return replace(self.tune.training, epochs=self.plan.lengths[rung])
 
     def _candidate(self, name: str, schedules: Schedules) -> Candidate:
         point = self.points[name]
-        limit = self.tune.target.limit
         return Candidate(
             name=name,
             order=schedules.order(point),
@@ -373,7 +379,7 @@ class _Hunt:
                 schedules.sparsity(point, "weights"),
                 schedules.sparsity(point, "activations"),
             ),
-            cost=price(self.task, schedules.recipe(point), limit) if limit else 0.0,
+            cost=self.tables.get(name, schedules.price(point)),
             losses={rung: each[name] for rung, each in self.losses.items() if name in each},
             scores={rung: each[name] for rung, each in self.scores.items() if name in each},
         )
