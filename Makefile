@@ -26,7 +26,7 @@ check:  ## Format, lint, types, floors and the habits of the house
 docs:  ## Build the documentation into build/docs
 	@scripts/docs
 
-BENCHMARKS := train_step quality infer_mlp infer_cnn exactness area population
+BENCHMARKS := train_step quality infer_mlp infer_cnn exactness area rtl population
 bench: env  ## Run benchmarks/, write benchmarks/results and the tables made from them
 	@for name in $(BENCHMARKS); do \
 	    echo "== benchmarks/$$name.py"; \

@@ -26,8 +26,8 @@ BAR_TABLES, BAR_NAIVE, BAR_SECONDS = 1.25, 1 / 3, 5.0
 STAGE = 3.0  # nanoseconds of alkaid's delay model between registers
 
 
-def rows(graph: Graph, case: str, family: str, levels: int) -> Iterator[Row]:
-    """Ours beside the others; the bars hold for the tagger of 6 bits."""
+def rows(graph: Graph, case: str, family: str, levels: int, *, beside: bool) -> Iterator[Row]:
+    """Ours beside the others, and `beside` them the naive; bars are for the tagger of 6 bits."""
     with tempfile.TemporaryDirectory(prefix="area-") as folder:
         place, first = Path(folder), case == next(iter(NETWORKS))
         begin = time.perf_counter()
@@ -41,7 +41,7 @@ def rows(graph: Graph, case: str, family: str, levels: int) -> Iterator[Row]:
         guess = ours.figures["lut_estimate"]
         yield _row(case, "LUT, estimated without a tool", guess, counted.luts, "Yosys", None)
         yield from _alkaid(graph, case, counted, (family, place))
-        if {op.kind for op in graph.ops} <= {"dense", "requantize"}:
+        if beside and {op.kind for op in graph.ops} <= {"dense", "requantize"}:
             (place / "naive.v").write_text(naive(graph, "net"))
             other = synthesize(place / "naive.v", "net", family=family)
             label = f"LUT, {_tool(counted, family)}"
@@ -86,13 +86,15 @@ def main() -> None:
     parser.add_argument("--graph", type=Path, help="the folder of a lowered graph")
     parser.add_argument("--case", action="append", choices=list(NETWORKS), help="these only")
     parser.add_argument("--levels", type=int, default=3, help="adder levels between registers")
+    parser.add_argument("--no-naive", action="store_true", help="Yosys needs minutes for it")
     parser.add_argument("--family", default="xcup", choices=["xcup", "xc7"])
     args = parser.parse_args()
     cases = {name: NETWORKS[name] for name in args.case or NETWORKS}
     if args.graph:
         cases = {args.graph.name: lambda: load_graph(args.graph)}
     for case, make in cases.items():
-        report(list(rows(make(), case, args.family, args.levels)), args.json)
+        found = rows(make(), case, args.family, args.levels, beside=not args.no_naive)
+        report(list(found), args.json)
 
 
 if __name__ == "__main__":

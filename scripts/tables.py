@@ -6,6 +6,7 @@ says whether the pages hold it.
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "reference" / "area.md",
     ROOT / "docs" / "reference" / "benchmarks.md",
     ROOT / "docs" / "how-to" / "train-a-population.md",
+    ROOT / "docs" / "how-to" / "learn-bit-widths.md",
     ROOT / "docs" / "how-to" / "tune-a-schedule.md",
 )
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,7 +36,9 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "**no**"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    return str(value)
 
 
 def table(head: list[str], lines: list[list[object]]) -> str:
@@ -97,6 +102,39 @@ def exactness() -> str:
     return table(head, body)
 
 
+def rtl() -> str:
+    """Samples that were compared without a difference, by network, emitter and simulator."""
+    lines: list[list[object]] = []
+    for r in rows_of("rtl"):
+        what, emitter, simulator = str(r["metric"]).rsplit(", ", 2)
+        if what == "equal samples":
+            lines.append([r["case"], emitter, simulator, f"{float(str(r['ours'])):,.0f}"])
+    return table(["network", "design", "simulator", "samples, all equal"], lines)
+
+
+def learned_bits() -> str:
+    """Means over seeds, of accuracy with the standard deviation; a row a network and a budget."""
+    order = ["learned-bits", "HGQ2", "qap"]
+    groups: dict[tuple[int, int, int], list[Row]] = {}  # qap, which has no budget, comes first
+    for r in rows_of("learned_bits"):
+        budget, epochs = int(str(r["budget"] or 0)), int(str(r["epochs"]))
+        groups.setdefault((epochs, budget, order.index(str(r["network"]))), []).append(r)
+    lines: list[list[object]] = []
+    for (epochs, budget, place), same in sorted(groups.items()):
+        found = {
+            figure: [float(str(r[figure])) for r in same if figure in r]
+            for figure in ("accuracy", "ebops", "luts", "seconds")
+        }
+        scores = [100 * each for each in found.pop("accuracy")]
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        means = [f"{statistics.fmean(each):,.0f}" if each else "" for each in found.values()]
+        accuracy = f"{statistics.fmean(scores):.2f}{spread}"
+        label = order[place] if place else "**learned-bits**"
+        lines.append([f"{budget:,}" if budget else "", label, epochs, len(same), accuracy, *means])
+    head = ["budget", "network", "epochs", "seeds", "accuracy, %", "EBOPs", "LUT, Yosys", "seconds"]
+    return table(head, lines)
+
+
 TABLES = {
     "steps": steps,
     "train-step": lambda: whole("train_step"),
@@ -105,6 +143,9 @@ TABLES = {
     "infer-cnn": lambda: whole("infer_cnn"),
     "exactness": exactness,
     "population": lambda: whole("population"),
+    "learned-bits": learned_bits,
+    "area": lambda: whole("area"),
+    "rtl": rtl,
     "tune": lambda: whole("tune"),
 }
 

@@ -46,9 +46,11 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, local."),
     ] = None,
     together: Annotated[
-        int,
-        typer.Option(min=1, help="Trials that a process trains as one computation, where it can."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Trials that a process trains as one computation; else 8 in the study qap."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of each training, instead of the study's.")
     ] = None,
@@ -58,12 +60,15 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     only: Annotated[str, typer.Option(metavar="GLOB", help="Run these trials only.")] = "*",
     data: DataPath = "",
     task: Annotated[
-        str, typer.Option(metavar="TASK", help="Of the study order.", autocompletion=task_names)
+        str,
+        typer.Option(
+            metavar="TASK", help="Of the studies order and area.", autocompletion=task_names
+        ),
     ] = "",
     option: Options = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Of the study order; repeatable."),
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Of its protocol; repeatable."),
     ] = None,
     page: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
@@ -78,10 +83,12 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     [bold]Examples[/]
     pareq study qap --quick
     pareq study qap --quick --only "6b-*"
-    pareq study qap --quick --together 8
+    pareq study qap --quick --together 1 --set goal=front
     pareq study qap --matrix published --out studies/paper --workers 16
     pareq study qap --matrix published --out /shared/paper --ray auto
     pareq study order --task jets --set bits=4 --set sparsity=0.7
+    pareq study area --quick
+    pareq study area --task digits --set bits=[3,4] --set budgets=[2000,8000]
     """
     from pareq.cli.arguments import task_options
     from pareq.cli.progress import Trainings
@@ -98,7 +105,7 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
         for trial, descent in made.trials(folder).items():
             say(console, f"{trial}: {descent.done} of {descent.states} trainings done")
         return
-    for line in _notices(left_out(made, folder, only)):
+    for line in (*made.notices(), *_notices(left_out(made, folder, only))):
         say(console, line)
     try:
         with Trainings(console) as trainings:

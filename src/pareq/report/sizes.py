@@ -17,7 +17,7 @@ from pareq.report.svg import box
 from pareq.report.variants import BOPS, Section, Variant, pareto
 from pareq.report.words import NONE, Measure, bits, count, join, plural, short, size, tick
 
-__all__ = ["cost", "layers", "weights"]
+__all__ = ["cost", "layers", "round_ticks", "weights"]
 
 Array = npt.NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def _cost_panel(
     ]
     costs = [place for _, place, _ in places]
     limits = (min(costs) / 1.6, max(costs) * 1.6)
-    canvas = Canvas(replace(axis, limits=limits, ticks=_round_ticks(*limits)), up)
+    canvas = Canvas(replace(axis, limits=limits, ticks=round_ticks(*limits)), up)
     front = pareto([(place, gain.mean) for _, place, gain in places])
     canvas.path([costs[i] for i in front], [places[i][2].mean for i in front])
     for v, place, gain in places:
@@ -88,7 +88,7 @@ def _cost_panel(
     return Panel(title, canvas.svg(key, f"{title}: {told}."))
 
 
-def _round_ticks(low: float, high: float) -> tuple[float, ...]:
+def round_ticks(low: float, high: float) -> tuple[float, ...]:
     """Round numbers on a logarithmic axis: decades, or with 2 and 5 where these are few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):

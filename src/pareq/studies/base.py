@@ -46,9 +46,13 @@ class Part(Protocol):
 
 
 class Study(ABC):
-    """An experiment; `class X(Study, name="x")` registers it. Its fields are its settings."""
+    """An experiment; `class X(Study, name="x")` registers it. Its fields are its settings.
+
+    together: how many trials a process trains at a time, where it is not said; 1: it cannot.
+    """
 
     name: ClassVar[str]
+    together: ClassVar[int] = 1
 
     def __init_subclass__(cls, *, name: str = "") -> None:
         super().__init_subclass__()
@@ -91,10 +95,22 @@ class Study(ABC):
         del most
         return [(trial, (name,)) for name, trial in trials.items()]
 
+    def helpers(self, trials: Mapping[str, Part]) -> list[tuple[Work, str]]:
+        """More work for some trials, and their names: for workers that have no other.
+
+        It may run beside the trial itself, which does all of it that nobody else does.
+        """
+        del trials
+        return []
+
     def lacking(self, trials: Iterable[str]) -> dict[str, MissingExtra]:
         """Those of the trials, by name, that need a package which is not installed, and which."""
         del trials
         return {}
+
+    def notices(self) -> Iterable[str]:
+        """Lines that a person should read before it runs, such as that a program is missing."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -116,19 +132,22 @@ def drive(
     executor: Executor,
     *,
     only: str = "*",
-    together: int = 1,
+    together: int | None = None,
     tell: Callable[[Progress], None] | None = None,
 ) -> dict[str, str]:
     """Run what is missing of a study; the errors of trials by name.
 
-    only: a glob of trial names. together: how many trials a process trains at a time, where the
-    study can, which is faster and adds floats in another order. A failed trial stops nothing; one
-    that lacks a package is left out, see `left_out`. The same call goes on where it stopped.
+    only: a glob of trial names. together: how many trials a process trains at a time, which is
+    faster and adds floats in another order; None: as many as the study says. They are fewer where
+    some workers would else have nothing to do. A failed trial stops nothing; one that lacks a
+    package is left out, see `left_out`. The same call goes on where it stopped.
 
-    Raises StudyError for a folder of another study or settings, a glob that no trial has, and
-    workers that do not write into `out`; MissingExtra when every trial of the glob lacks a package.
+    Raises StudyError for a folder of another study or settings, a glob that no trial has, a study
+    that trains one trial at a time, and workers that do not write into `out`; MissingExtra when
+    every trial of the glob lacks a package.
     """
     with at(f"study {study.name}"):
+        most = _together(study, together)
         chosen = _chosen(study, out, only)
         lacking = study.lacking(_missing(chosen))
         if len(lacking) == len(chosen):
@@ -140,7 +159,7 @@ def drive(
         told = {name: trial for name, trial in chosen.items() if name not in lacking}
         watch = _Watch(told, tell)
 
-        groups = {names[0]: (work, names) for work, names in study.groups(_missing(told), together)}
+        groups: dict[str, tuple[Work, tuple[str, ...]]] = {}
 
         def ended(outcome: Outcome) -> None:
             failed = outcome.value if isinstance(outcome.value, dict) else {}
@@ -149,18 +168,20 @@ def drive(
                 error = failed.get(name, "" if over else outcome.error)
                 if error:
                     errors[name] = error
-                    watch.failed += 1
-                    path = _error_path(out, name)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    durable.write(path, f"{error}\n".encode())
-                elif not over:
+                    _write_error(out, name, error)
+                elif over:  # though somebody who helped may have failed
+                    errors.pop(name, None)
+                    _error_path(out, name).unlink(missing_ok=True)
+                else:
                     raise StudyError(
                         f"{name} has ended, but {out.absolute()} does not hold it;"
                         " use a folder that this process and all workers share"
                     )
+            watch.failed = len(errors.keys() & told.keys())
             watch.look()
 
         watch.look()
+        groups |= _groups(study, _missing(told), most, executor)
         executor.run({name: work for name, (work, _) in groups.items()}, ended, watch.glance)
         return errors
 
@@ -178,6 +199,35 @@ def read_errors(out: Path) -> dict[str, str]:
         path.relative_to(folder).with_suffix("").as_posix(): path.read_text().strip()
         for path in sorted(folder.rglob("*.txt"))
     }
+
+
+def _together(study: Study, wanted: int | None) -> int:
+    """How many trials a process may train at a time."""
+    if wanted is not None and wanted > 1 and study.together == 1:
+        raise StudyError(
+            f"trains each trial by itself, got together {wanted}; leave it out, or give 1"
+        )
+    return study.together if wanted is None else wanted
+
+
+def _groups(
+    study: Study, missing: Mapping[str, Part], most: int, executor: Executor
+) -> dict[str, tuple[Work, tuple[str, ...]]]:
+    """Work by a name of its own, and the names of the trials that it does."""
+    if not missing:
+        return {}
+    places = executor.places
+    spread = max(min(most, -(-len(missing) // places)), 1)
+    groups = {names[0]: (work, names) for work, names in study.groups(missing, spread)}
+    for number, (work, name) in enumerate(study.helpers(missing) if places > 1 else ()):
+        groups[f"{name} helper {number + 1}"] = work, (name,)
+    return groups
+
+
+def _write_error(out: Path, name: str, error: str) -> None:
+    path = _error_path(out, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.write(path, f"{error}\n".encode())
 
 
 def _error_path(out: Path, name: str) -> Path:

@@ -8,17 +8,18 @@ OUT/b3-s80/seed-0/ARM/    a run, of each setting, seed and arm
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from pareq.errors import StudyError, at
-from pareq.recipe.config import dump_recipe, parse_value
+from pareq.errors import StudyError
+from pareq.recipe.config import dump_recipe
 from pareq.recipe.order import Places
 from pareq.recipe.recipe import Training
 from pareq.registry import suggest
 from pareq.search.arms import Arm, arms
 from pareq.studies.base import Study
+from pareq.studies.changes import changed
 from pareq.studies.order_arms import ARMS, Strength, Times, grid, recipe
 from pareq.tasks.base import make_task
 from pareq.train.trial import Trial
@@ -149,15 +150,15 @@ class OrderStudy(Study, name="order"):
 
     def on(self, task: str, options: Mapping[str, object], changes: Sequence[str]) -> Self:
         """See `Study.on`."""
-        changed = {**self.options, **options}
+        merged = {**self.options, **options}
         name = task or self.task
-        make_task(name, changed)
+        make_task(name, merged)
         words = [*(["--task", task] if task else [])]
         words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         words += [word for change in changes for word in ("--set", change)]
-        protocol = _changed(self.protocol, changes)
+        protocol = changed(self.protocol, changes)
         return replace(
-            self, task=name, options=changed, protocol=protocol, words=(*self.words, *words)
+            self, task=name, options=merged, protocol=protocol, words=(*self.words, *words)
         )
 
     def settings(self) -> dict[str, object]:
@@ -195,39 +196,3 @@ class OrderStudy(Study, name="order"):
             name: Trial(self.task, dump_recipe(recipe(times, how, places, training)), self.options)
             for name, times in used.arms.items()
         }
-
-
-_KINDS: Mapping[type, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,)}
-
-
-def _changed(protocol: Protocol, changes: Sequence[str]) -> Protocol:
-    """The protocol with `KEY=VALUE` in it; a single value where a list belongs is one of one.
-
-    Raises StudyError.
-    """
-    known = {f.name: getattr(MATRICES["full"], f.name) for f in fields(Protocol)}
-    values: dict[str, object] = {}
-    for change in changes:
-        key, sign, text = (part.strip() for part in change.partition("="))
-        with at(f"--set {change}"):
-            if not sign:
-                raise StudyError("expected KEY=VALUE, such as bits=4")
-            if key not in known:
-                raise StudyError(f"unknown key {key!r}{suggest(key, known)}")
-            values[key] = _fitting(parse_value(text), known[key])
-    return replace(protocol, **values)  # type: ignore[arg-type]
-
-
-def _fitting(value: object, like: object) -> object:
-    """The value, if it is of the kind of `like`."""
-    if isinstance(like, tuple):
-        parts = value if isinstance(value, list) else [value]
-        first = "" if not like else like[0]
-        return tuple(_fitting(part, first) for part in parts)
-    if isinstance(like, bool) or isinstance(value, bool):
-        if type(like) is not type(value):
-            raise StudyError(f"expected a value such as {like!r}, got {value!r}")
-        return value
-    if not isinstance(value, _KINDS[type(like)]):
-        raise StudyError(f"expected a value such as {like!r}, got {value!r}")
-    return type(like)(value)  # type: ignore[call-arg]
