@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import pareq as pq
+from pareq.lower.agreement import agreement
 from pareq.lower.lower import lower
 from pareq.metrics.integers import graph_cost
 
@@ -59,6 +60,57 @@ def test_a_budget_is_held_and_the_graph_costs_no_more():
     with torch.no_grad():
         assert (integers == net.model(x[0]).numpy()).all()
     assert (integers.argmax(1) == y[0].numpy()).mean() > 0.6
+
+
+def by_hand():
+    """Two layers of given weights, every word of which can occur; and inputs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.75, 0.5], [0.5, -0.75], [0.25, 0.625]]))
+        model[2].weight.copy_(torch.tensor([[0.75, 0.5, -0.3], [0.5, -0.25, 0.9]]))
+        model[0].bias.zero_()
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(5, rounding="floor")),
+        pq.Rule("*:output", pq.LearnedBits(4, signed=False)),
+        pq.Rule("*:weight", pq.LearnedBits(6, "element")),
+        pq.Rule("*:weight", pq.Ebops(price=1.0)),
+        pq.Rule(":output", pq.FixedPoint(8)),
+    ]
+    x = torch.rand(256, 2) * 2 - 1
+    net = pq.attach(model, pq.Recipe(*rules), example=x)
+    net.set_step(0)
+    model.train()
+    model(x)
+    model.eval()
+    return net, x
+
+
+def test_the_graph_costs_what_training_counted():
+    """Equal, layer by layer, where all integers of the words can occur."""
+    net, x = by_hand()
+    graph = lower(net, x)
+    counted = [
+        float(o.count(s.value()).detach())
+        for s in net.sites
+        for o in s.operators
+        if isinstance(o, pq.Ebops)
+    ]
+    assert [row.products for row in graph_cost(graph).rows] == counted == [50, 44]
+    assert agreement(net, graph, x).float64_differ == 0
+
+
+def test_no_bits_are_no_hardware():
+    """A weight without bits is no product; a channel without bits is gone, and its neuron too."""
+    net, x = by_hand()
+    second = [o for s in net.sites for o in s.operators if isinstance(o, pq.Ebops)][1].layer
+    with torch.no_grad():
+        second.weight.frac[0, 0] = -9.0
+        second.feed.frac[0, 2] = -9.0
+    graph = lower(net, x)
+    rows = graph_cost(graph).rows
+    assert [(row.inputs, row.nonzero, row.products) for row in rows] == [(2, 4, 30), (2, 3, 12)]
+    assert agreement(net, graph, x).float64_differ == 0
 
 
 def test_a_higher_price_leaves_fewer():

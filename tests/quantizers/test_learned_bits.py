@@ -35,11 +35,36 @@ def set_frac(quantizer, values):
 
 def test_it_begins_with_the_widest_word():
     """5 bits of magnitude, one of them room: steps of 2^-4 for weights up to 1."""
-    quantizer, w = weights([[0.9, -0.3], [0.05, 1.0]])
+    quantizer, w = weights([[0.9, -0.3], [0.07, 1.0]])
     y = quantizer.project(w)
     assert quantizer.places()[0].eq(torch.tensor([[4.0, 4.0], [4.0, 4.0]])).all()
     assert torch.equal(y * 16, torch.floor(w * 16 + 0.5))
     assert quantizer.width == 6
+
+
+def test_a_weight_below_its_own_step_is_zero():
+    """Half a step would round up to twice the weight; a shared step has no such choice."""
+    values = [[0.03, 0.0624, 0.0625, 0.9], [-0.03, -0.0624, -0.0625, 0.9]]
+    for granularity, expected in (
+        ("element", [[0.0, 0.0, 1.0, 14.0], [0.0, 0.0, -1.0, 14.0]]),
+        ("tensor", [[0.0, 1.0, 1.0, 14.0], [0.0, -1.0, -1.0, 14.0]]),
+    ):
+        quantizer, w = weights(values, granularity=granularity)
+        assert (quantizer.project(w) * 16).tolist() == expected
+
+
+def test_fewer_bits_never_double_a_weight_of_one_bit():
+    """From one bit the next step is none, whatever is left of the weight in float."""
+    for value in (0.26, 0.3, 0.37):
+        quantizer, w = weights([[value, 1.0]])
+        sizes = []
+        for behind in range(4, -2, -1):
+            set_frac(quantizer, [[float(behind), 4.0]])
+            y = quantizer.project(w).detach()
+            sizes.append((float(y[0, 0]), float(quantizer.spans(y).detach()[0, 0])))
+        short = [size for size, span in sizes if span <= 1]
+        assert all(size in (0.25, 0.0) for size in short)
+        assert [span for _, span in sizes] == sorted((s for _, s in sizes), reverse=True)
 
 
 def test_rounding_half_up_and_down():

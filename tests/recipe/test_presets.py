@@ -12,7 +12,7 @@ from pareq.recipe.presets import find_recipe, presets
 from pareq.tasks import Cifar10, Digits, Jets, SuperResolution
 
 NAMES = ("float", "interleaved", "joint", "joint-pq", "joint-qp", "learned-bits")
-NAMES += ("pruned", "qap", "qap-paper", "qap-reversed", "quantized")
+NAMES += ("pruned", "qap", "qap-fixed", "qap-paper", "qap-reversed", "quantized")
 IMAGES = {
     "cifar10-joint": (Cifar10(width=2), Cifar10(network="mobilenet_v2")),
     **dict.fromkeys(

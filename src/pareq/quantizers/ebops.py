@@ -17,10 +17,7 @@ __all__ = ["Ebops"]
 _FLOAT_BITS = 32
 _MARGIN = 0.98  # of the budget: what training aims at, so that its noise stays below
 _MOST_CUTS = 64  # rounds, each of which takes a bit at most from a weight
-_GAIN, _KICK = (
-    0.01,
-    3.0,
-)  # of the price's logarithm: a step, and at once, for EBOPs e times too many
+_GAIN, _KICK = 0.03, 3.0  # of the price's logarithm, a step and at once: for EBOPs e times too many
 _CHEAPEST, _DEAREST = math.log(1e-7), math.log(1e-2)
 
 

@@ -8,7 +8,7 @@ point follow the range of the tensor. What alone shortens words is a price on th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.distributed as dist
@@ -36,11 +36,13 @@ class LearnedBits(Quantizer, name="learned_bits"):
     """Round to a power-of-two step that is learned for a tensor, each channel or each weight.
 
     bits: the widest word, and the one that everything begins with. granularity: what has a width
-    of its own; "element" is for weights and biases. signed: two's complement, or from 0 up; weights
-    are symmetric. rounding: "half_up", or "floor", which the input of a network needs when its
-    channels differ. The range of a weight is measured when the operator engages and every `refresh`
-    steps after; that of an activation on the training batches of the `window` steps before, and
-    every `refresh` steps after, each time moving by `pace` of the way. Beyond it values saturate.
+    of its own; "element" is for weights and biases, and makes those 0 that are smaller than their
+    step (rounded up they would double for the price of what they were). signed: two's complement,
+    or from 0 up; weights are symmetric. rounding: "half_up", or "floor", which the input of a
+    network needs when its channels differ. The range of a weight is measured when the operator
+    engages and every `refresh` steps after; that of an activation on the training batches of the
+    `window` steps before, and every `refresh` steps after, each time moving by `pace` of the way.
+    Beyond it values saturate.
     speed: bits that a change of the parameter by 1 is worth; an optimizer that moves weights by
     thousandths moves bits by more.
     """
@@ -233,9 +235,10 @@ class LearnedBits(Quantizer, name="learned_bits"):
         y: Tensor = _Project.apply(x, frac, behind.to(x.dtype), self._limits(front), half)  # type: ignore[no-untyped-call]
         return y.to(dtype)
 
-    def _limits(self, front: Tensor) -> tuple[Tensor, bool, bool]:
-        """The range in real numbers, and whether it is signed, and symmetric."""
-        return torch.exp2(front), self.signed, self.holds_weights
+    def _limits(self, front: Tensor) -> "_Limits":
+        return _Limits(
+            torch.exp2(front), self.signed, self.holds_weights, self.granularity == "element"
+        )
 
     def grid(self) -> Grid:
         """The grid as it is now: of weights the coarsest one a channel, or one for the tensor.
@@ -262,6 +265,15 @@ def _roundings() -> tuple[str, ...]:
     return get_args(Nearest)
 
 
+class _Limits(NamedTuple):
+    """The range in real numbers, whether it is signed, and symmetric; whether half a step is 0."""
+
+    reach: Tensor
+    signed: bool
+    symmetric: bool
+    drops: bool
+
+
 class _Project(torch.autograd.Function):
     """Clamp, round, and what the rounding lost as the gradient of the bits."""
 
@@ -271,15 +283,17 @@ class _Project(torch.autograd.Function):
         x: Tensor,
         frac: Tensor,
         behind: Tensor,
-        limits: tuple[Tensor, bool, bool],
+        limits: _Limits,
         half: float,
     ) -> Tensor:
-        reach, signed, symmetric = limits
+        reach, signed, symmetric, drops = limits
         down = torch.exp2(-behind)
         alive = (down < reach).to(x.dtype)  # as many bits behind the point as the range needs
         top = reach - down * alive
         low = torch.zeros_like(top) if not signed else -top if symmetric else -reach.expand_as(top)
         held = torch.maximum(torch.minimum(x, top), low).to(x.dtype)
+        if drops:
+            alive = alive * (held.abs() >= down)
         y = (held / down).add_(half).floor_().mul_(down * alive)
         ctx.save_for_backward(x == held, held.sub_(y))
         ctx.shape, ctx.dtype = frac.shape, frac.dtype  # type: ignore[attr-defined]
