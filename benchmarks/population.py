@@ -4,8 +4,8 @@ The network is the jet tagger 16-64-32-32-5 with batch norm, 1,024 rows a step. 
 rows, computes the loss, goes back and moves Adam (the fused one, for every contender of one
 network). Contenders:
 
-    driver       how `pareq study qap` trains: the 6-bit recipe of the study, masks and L1 included
-    population   K of these networks in one computation (train_population)
+    one alone    the loop of one network: the recipe of `pareq study qap` at 6 bits, masks, L1
+    population   K of these networks in one computation (train_population); the study trains 8
     Brevitas     the same with Brevitas' layers, torch.nn.utils.prune and the L1 by hand
     float        no operators, no penalty, no pareq
 
@@ -44,6 +44,7 @@ from pareq.train.population.members import prepared
 from pareq.train.trial import Trial, network
 
 BITS, SIZES, ROWS, STEPS = 6, (16, 64, 32, 32, 5), 1024, 8
+ALONE = "one alone"
 TOGETHER = (8, 32)  # members a core
 ON_GPU = 256
 PASSES = 13  # over each hidden activation: 5 forward, 8 back, with all elementwise work fused
@@ -82,7 +83,7 @@ def trial(seed: int, keep: Callable[[pq.Rule], bool] = lambda rule: True) -> Tri
     return Trial(Jets.name, dump_recipe(kept))
 
 
-def driver(device: str = "cpu", keep: Callable[[pq.Rule], bool] = lambda rule: True) -> Epoch:
+def alone(device: str = "cpu", keep: Callable[[pq.Rule], bool] = lambda rule: True) -> Epoch:
     """The lines of `pareq.train.loop`, an epoch a call."""
     task = Jets()
     net = network(task, parse_recipe(trial(0, keep).recipe))
@@ -156,7 +157,7 @@ def population(members: int, device: str = "cpu") -> Epoch:
 def contenders() -> dict[str, tuple[Epoch, int]]:
     """What runs on a core, and how many members it steps."""
     made: dict[str, tuple[Epoch | None, int]] = {
-        "driver": (driver(), 1),
+        ALONE: (alone(), 1),
         "float": (plain(mlp(SIZES, {})), 1),
         "Brevitas": (brevitas(), 1),
     }
@@ -165,13 +166,13 @@ def contenders() -> dict[str, tuple[Epoch, int]]:
 
 
 def parts() -> dict[str, tuple[Epoch, int]]:
-    """What the driver's step costs beyond float: the rules of the study, one after the other."""
+    """What the step of one network costs beyond float: the rules of the study, one by one."""
     kinds = {"masks": "prune", "weights": "max_abs", "activations": "learned_scale", "L1": "l1"}
-    made = {"float": plain(mlp(SIZES, {})), "no rule": driver(keep=lambda rule: False)}
+    made = {"float": plain(mlp(SIZES, {})), "no rule": alone(keep=lambda rule: False)}
     taken: tuple[str, ...] = ()
     for name, kind in kinds.items():
         taken += (kind,)
-        made[f"and {name}"] = driver(keep=lambda rule, taken=taken: rule.op.name in taken)
+        made[f"and {name}"] = alone(keep=lambda rule, taken=taken: rule.op.name in taken)
     return {name: (run, 1) for name, run in made.items()}
 
 
@@ -240,22 +241,20 @@ def cpu_rows(workers: int, blocks: int) -> list[Row]:
     seen = on_cores(workers, blocks)
     metric = f"member-steps/s, {workers} cores"
     found = [
-        compare("driver", metric, seen["driver"], seen[peer], peer, bar)
-        for peer, bar in BARS.items()
-        if peer in seen
+        compare(ALONE, metric, seen[ALONE], seen[peer], peer, None) for peer in BARS if peer in seen
     ]
     for k in TOGETHER:
         name = f"population of {k} a core"
         found += [
             compare(name, metric, seen[name], seen[peer], peer, BARS.get(peer))
-            for peer in ("driver", *BARS)
+            for peer in (ALONE, *BARS)
             if peer in seen
         ]
     return found
 
 
 def part_rows(blocks: int) -> list[Row]:
-    """What remains: the driver's step beside the float step, in seconds of a core."""
+    """What remains: the step of one network beside the float step, in seconds of a core."""
     torch.set_num_threads(1)
     seen = rates(parts(), blocks, clock=time.process_time)
     names = [name for name in seen if name != "float"]
@@ -265,7 +264,7 @@ def part_rows(blocks: int) -> list[Row]:
 
 def gpu_rows(blocks: int) -> list[Row]:
     """Part (b)."""
-    solo, many = driver("cuda"), population(ON_GPU, "cuda")
+    solo, many = alone("cuda"), population(ON_GPU, "cuda")
 
     def waited(run: Epoch) -> Epoch:
         def whole() -> None:

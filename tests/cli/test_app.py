@@ -119,7 +119,7 @@ def test_completion_script(shell):
     [
         ("pareq tr", {"train"}),
         ("pareq train ", {"jets", "digits", "cifar10", "superres", "facades", "detect"}),
-        ("pareq train jets qap", {"qap", "qap-paper", "qap-reversed"}),
+        ("pareq train jets qap", {"qap", "qap-fixed", "qap-paper", "qap-reversed"}),
         ("pareq list o", {"operators"}),
         ("pareq train jets qap --ep", {"--epochs"}),
     ],

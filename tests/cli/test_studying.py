@@ -40,6 +40,15 @@ def test_a_dry_run_lists_the_trials(capsys, tmp_path):
             "error: study qap: none of 28 trials is called '7b-*'; a name is such as '32b-ft/1',"
             " pareq study qap --dry-run lists them\n",
         ),
+        (
+            ("order", "--quick", "--together", "8"),
+            "error: study order: trains each trial by itself, got together 8; leave it out, or give"
+            " 1\n",
+        ),
+        (
+            ("qap", "--quick", "--set", "gaol=front"),
+            "error: --set gaol=front: unknown key 'gaol'; did you mean 'goal'?\n",
+        ),
     ],
 )
 def test_what_no_study_is(capsys, tmp_path, monkeypatch, words, line):

@@ -155,6 +155,7 @@ def test_l1_is_the_sum_of_what_is_left():
         (lambda: pq.Prune(score="magnitud"), "unknown score 'magnitud'; did you mean 'magnitude'?"),
         (lambda: pq.Prune(pattern="chanel"), "unknown pattern 'chanel'; did you mean 'channel'?"),
         (lambda: pq.L1(-1.0), "weight must be 0 or more, got -1.0"),
+        (lambda: pq.L1(1.0, "stoping"), "unknown counts_in 'stoping'; did you mean 'stopping'?"),
         (
             lambda: pq.attach(
                 nn.Sequential(nn.ReLU()),

@@ -11,7 +11,7 @@ import pytest
 
 from pareq.errors import SearchError
 from pareq.search import claim
-from pareq.search.claim import claimed
+from pareq.search.claim import claimed, held, under_claim
 
 LEASE = 0.6
 ELSEWHERE = {"host": "far", "place": "far away", "process": "17", "began": "4"}
@@ -37,6 +37,34 @@ def test_a_living_process_here_keeps_it(tmp_path):
         f"{tmp_path}: is being worked in by process {os.getpid()} on "
     )
     assert str(caught.value).endswith("; wait for it, or stop it")
+
+
+def test_work_under_a_claim(tmp_path):
+    """Done once; left to a living process, after a wait; errors come through."""
+    folder, did = tmp_path / "work", []
+
+    def work(mine) -> None:
+        assert held(folder)
+        mine.check()
+        did.append(mine.number)
+
+    assert not held(folder)
+    under_claim(folder, lambda: bool(did), work)
+    under_claim(folder, lambda: bool(did), work)
+    assert did == [1]
+    with claimed(folder):
+        under_claim(folder, lambda: False, work, LEASE)  # returns, though nothing is done
+    assert did == [1]
+    assert not held(folder)
+
+    def fail(_) -> None:
+        raise SearchError("has failed", where="work")
+
+    with pytest.raises(SearchError, match="work: has failed"):
+        under_claim(folder, lambda: False, fail)
+    (tmp_path / "file").touch()
+    with pytest.raises(SearchError, match="cannot be worked in"):
+        under_claim(tmp_path / "file/folder", lambda: False, work)
 
 
 def test_a_dead_process_here_is_replaced_at_once(tmp_path):

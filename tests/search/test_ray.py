@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from pareq.errors import MissingExtra, SearchError
-from pareq.search.executor import InProcess
+from pareq.search import ray as ray_module
+from pareq.search.executor import InProcess, usable_cores
 from pareq.search.ray import Ray
 from pareq.studies.base import drive
 from pareq.train.run import open_run
@@ -217,12 +218,12 @@ def a_node_and_a_worker_die(cluster, folder: Path) -> None:
                 os.kill(moved[0], signal.SIGKILL)
                 died.append(now)
 
-    assert drive(made, out, Watched(shared=str(out), look=look), only=ONLY) == {}
+    assert drive(made, out, Watched(shared=str(out), look=look), only=ONLY, together=1) == {}
     assert len(died) == 2
     assert kept
     assert (run / "metrics.jsonl").read_bytes().splitlines()[: len(kept)] == kept
     straight = folder / "straight"
-    assert drive(made, straight, InProcess(), only=ONLY) == {}
+    assert drive(made, straight, InProcess(), only=ONLY, together=1) == {}
     for name in ("6b-ft/1", "6b-lt/1"):
         for state in range(len(FRACTIONS) + 1):
             one, two = (open_run(f / name / f"state-0{state}") for f in (out, straight))
@@ -277,6 +278,15 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     with pytest.raises(MissingExtra) as caught:
         Ray().run({"square": Square(2)}, print)
     assert str(caught.value) == "ray is not installed; run: pip install 'pareq[ray]'"
+
+
+def test_the_places_of_this_machine_are_known_without_a_cluster(monkeypatch):
+    monkeypatch.setattr(ray_module, "_library", None)
+    cores = usable_cores()
+    assert Ray("local").places == Ray().places == cores
+    assert Ray(cpus=0.5).places == 2 * cores
+    assert Ray(cpus=2.0 * cores).places == 1
+    assert Ray(workers=3).places == 3
 
 
 def test_nothing_to_do_needs_no_cluster():

@@ -4,6 +4,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pareq.search.executor import InProcess
 from pareq.studies.base import drive
@@ -59,6 +61,28 @@ def test_what_is_missing_is_trained_again(made, together, tmp_path):
     assert drive(made, out, InProcess(), only=ONLY, together=8) == {}
     assert all(trial.done == trial.states for n, trial in made.trials(out).items() if n in NAMES)
     assert (out / "6b-ft/1/state-01/metrics.jsonl").read_bytes() == before
+
+
+def test_late_rewinding_together(made, tmp_path):
+    """It goes back to what the population kept, as alone."""
+    trials = made.trials(tmp_path / "all")
+    late = [
+        replace(trials[f"{bits}b-ft/1"], rewind=1, folder=str(tmp_path / f"{bits}"))
+        for bits in (4, 6)
+    ]
+    assert Herd({each.label: each for each in late}).run() == {}
+    alone = replace(late[1], folder=str(tmp_path / "alone"))
+    alone.run()
+    begun = [
+        load_file(f / "state-01/weights-start.safetensors")
+        for f in (tmp_path / "6", tmp_path / "alone")
+    ]
+    for name, weight in begun[0].items():
+        torch.testing.assert_close(weight, begun[1][name], rtol=0.0, atol=2e-3, msg=name)
+    first, later = (late[1].state(n) for n in range(2))
+    kept = next((first / "checkpoints").glob("kept-*"))
+    assert int(kept.stem.removeprefix("kept-")) == open_run(first).epochs[0].step
+    assert open_run(later).result.cost["alive"] == open_run(alone.state(1)).result.cost["alive"]
 
 
 def test_one_that_fails_stops_no_other(made, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from pareq.errors import StudyError
 from pareq.operators.schedule import Stairs
+from pareq.pruners import L1
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.studies.matrix import (
     ALIVE,
@@ -31,6 +32,19 @@ def test_the_sizes_of_the_matrices():
     assert len(list(published())) == 4 * (16 + 5) + 4 * 2
     assert len(list(quick())) == 14
     assert {s.bits for s in quick()} == {32, 6, 4}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_other_widths(name, tmp_path):
+    """Those that a protocol names are those of its matrix; a study may have more of them later."""
+    usual = Qap(name)
+    assert list(MATRICES[name](usual.used.bits)) == list(MATRICES[name]())
+    made = usual.on("", {}, ["bits=[32,5,3,2]"])
+    assert made.settings() == usual.settings()
+    assert {setting.bits for setting, _ in made.planned().values()} - {6} == {32, 5, 3, 2}
+    assert {"5b-ft/1", "2b-lt/1"} <= set(made.trials(tmp_path))
+    with pytest.raises(StudyError, match=r"bits must be in 2\.\.32, got 1"):
+        usual.on("", {}, ["bits=[1]"]).planned()
 
 
 def test_the_stairs_leave_the_published_weights():
@@ -93,6 +107,17 @@ def test_recipes_of_settings():
     assert operators(Setting(6, l1="off")) == [whole[0], *quantizers]
 
 
+def test_the_published_penalty_stops_also_where_it_does_not_train():
+    """With normalisation scales, as it trains; ours counts in training alone."""
+
+    def counts(l1: str, protocol: str) -> list[str]:
+        rules = recipe(Setting(6, l1=l1), PROTOCOLS[protocol], 1).rules
+        return [rule.op.counts_in for rule in rules if isinstance(rule.op, L1)]
+
+    assert [counts(l1, "published") for l1 in ("on", "off")] == [["both"] * 2, ["stopping"] * 2]
+    assert [counts(l1, "full") for l1 in ("on", "off")] == [["training"] * 2, []]
+
+
 def test_the_published_protocol(tmp_path):
     """Adam, 1e-4, 250 epochs, patience 10; folds; labels random in the first rows of files."""
     training = recipe(Setting(), PROTOCOLS["published"], 1).training
@@ -115,7 +140,8 @@ def test_the_published_protocol(tmp_path):
     assert trials["6b-ft/1"].states == 12
     assert set(trials["6b-dense/1"].fractions) == {0.0}
     search = trials["6b-bo/2"]
-    assert (search.states, search.initial, search.seed) == (20, 5, 2)
+    assert (search.states, search.initial, search.batch, search.seed) == (20, 5, 1, 2)
+    assert search.proxy * training.epochs == 25
     assert search.options == {"split": "fold-2", "scaling": "paper"}
     assert Qap("full").trials(tmp_path)["6b-ft/3"].options == {"split": "fold-3"}
 
@@ -125,6 +151,27 @@ def test_each_trial_has_a_command_of_its_own(tmp_path):
     made = Qap.made("quick", "", 3, None)
     command = made.trials(tmp_path)["4b-lt/2"].command
     assert " ".join(command) == "pareq study qap --matrix quick --epochs 3 --only 4b-lt/2"
+
+
+def test_a_command_makes_the_same_trial(tmp_path):
+    """Whatever was changed; and what a setting cannot be is an error."""
+    changes = ["goal=front", "fractions=[0.5,0.25]", "l1_stops=true", "noise_rows=paper"]
+    made = Qap.made("quick", "", None, 3).on("", {}, changes)
+    words = made.trials(tmp_path)["6b-bo/2"].command
+    assert words[5:7] == ("--repeats", "3")
+    given = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+    assert sorted(given) == sorted(changes)
+    assert Qap.made("quick", "", None, 3).on("", {}, given) == made
+    for change, message in (
+        ("gaol=front", "--set gaol=front: unknown key 'gaol'; did you mean 'goal'?"),
+        ("goal=fron", "unknown goal 'fron'; did you mean 'front'?"),
+        ("shapes=0", "shapes must be 1 or more, got 0"),
+    ):
+        with pytest.raises(StudyError) as caught:
+            made.on("", {}, [change])
+        assert str(caught.value) == message
+    with pytest.raises(StudyError, match="--task: qap is a study of its own task alone"):
+        made.on("digits", {}, [])
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.recipe import Recipe
 from pareq.search.executor import InProcess, Outcome
 from pareq.studies import base, qap
-from pareq.studies.base import drive, left_out, read_errors
+from pareq.studies.base import STUDIES, drive, left_out, read_errors
 from pareq.studies.descent import Descent, read_state
+from pareq.studies.herd import Herd
 from pareq.studies.qap import Qap
 from pareq.train.run import open_run
 from tests.studies.small import FRACTIONS, protocol, study
@@ -30,7 +31,8 @@ def ran(tmp_path_factory):
     """Fine-tuning and lottery ticket at 6 bits; the study, its folder, what was told."""
     folder = tmp_path_factory.mktemp("study")
     made, told = study(folder), []
-    assert drive(made, folder / "out", InProcess(), only=ONLY, tell=told.append) == {}
+    run = {"only": ONLY, "together": 1, "tell": told.append}
+    assert drive(made, folder / "out", InProcess(), **run) == {}
     return made, folder / "out", told
 
 
@@ -49,7 +51,8 @@ def test_a_descent_is_a_folder_of_runs(ran):
         assert [run.about.label for run in runs][1] == f"6b-{method} 50.0% pruned"
         command = " ".join(runs[1].about.command)
         assert command.startswith("pareq study qap --matrix quick --data ")
-        assert command.endswith(f"--epochs 1 --repeats 1 --only 6b-{method}/1")
+        assert " --epochs 1 --repeats 1 --set batch_size=256 --set rewind=1 --set " in command
+        assert command.endswith(f"--set fractions=[0.5,0.5] --set shapes=2 --only 6b-{method}/1")
         for n, run in enumerate(runs):
             state = read_state(descent.state(n))
             matrix = run.result.test["confusion"]
@@ -114,10 +117,12 @@ class Note:
 
     outcomes: tuple[Outcome, ...] = ()
     names: list[str] = field(default_factory=list)
-    places: int = 1
+    places: int = 14
+    works: dict[str, object] = field(default_factory=dict)
 
     def run(self, works, tell, watch=None):
         self.names += list(works)
+        self.works = dict(works)
         for outcome in self.outcomes:
             tell(outcome)
 
@@ -137,7 +142,44 @@ def test_searches_are_left_out_without_botorch(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(qap, "lacking", lambda: None)
     drive(made, tmp_path / "out", note, only="6b-bo/1")
-    assert note.names[2:] == ["6b-bo/1"]
+    assert note.names[2:] == ["6b-bo/1", "6b-bo/1 helper 1", "6b-bo/1 helper 2"]
+
+
+@pytest.mark.parametrize(
+    ("places", "together", "sizes"),
+    [
+        (1, None, [6, 5, 2, 1]),  # of eleven with batch normalisation, and two without; a search
+        (2, None, [6, 5, 2, 1]),
+        (4, None, [4, 4, 3, 2, 1]),  # fourteen trials on four workers
+        (20, None, [1] * 14),
+        (1, 1, [1] * 14),
+        (1, 3, [3, 3, 3, 2, 2, 1]),
+    ],
+)
+def test_trials_are_trained_together(tmp_path, places, together, sizes):
+    """Up to eight where nothing is said; fewer where a worker would have nothing to do.
+
+    Several workers do a search, for which two help where there is more than one at all; last.
+    """
+    note = Note(places=places)
+    drive(study(tmp_path), tmp_path / "out", note, together=together)
+    helpers = [name for name in note.names if "helper" in name]
+    assert helpers == ["6b-bo/1 helper 1", "6b-bo/1 helper 2"] * (places > 1)
+    assert note.names[len(note.names) - len(helpers) :] == helpers
+    works = [work for name, work in note.works.items() if name not in helpers]
+    found = [len(work.descents) if isinstance(work, Herd) else 1 for work in works]
+    assert sorted(found, reverse=True) == sizes
+
+
+def test_a_study_that_trains_each_trial_by_itself(tmp_path):
+    made = STUDIES["order"].made("quick", "", None, None)
+    with pytest.raises(StudyError) as caught:
+        drive(made, tmp_path / "out", Note(), together=8)
+    assert str(caught.value) == (
+        "study order: trains each trial by itself, got together 8; leave it out, or give 1"
+    )
+    assert not (tmp_path / "out").exists()
+    drive(made, tmp_path / "out", Note(), together=1)
 
 
 def test_workers_that_write_elsewhere(tmp_path):
@@ -166,6 +208,27 @@ def test_drivers_side_by_side(tmp_path):
     }
     assert again.names == ["6b-lt/1", "6b-lt/2", "6b-lt/3"]
     assert list(read_errors(out)) == ["6b-ft-norm.off/1"]
+
+
+def test_who_helps_may_fail(ran, tmp_path):
+    """What counts is whether the trial is done in the end."""
+    made, out, _ = ran
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    missing = copy / "6b-ft/1/state-02"
+    missing.rename(tmp_path / "aside")
+
+    @dataclass
+    class Late(Note):
+        def run(self, works, tell, watch=None):
+            tell(Outcome("6b-ft/1", None, "a helper has failed"))
+            assert list(read_errors(copy)) == ["6b-ft/1"]
+            (tmp_path / "aside").rename(missing)
+            tell(Outcome("6b-ft/1", 3))
+
+    told = []
+    assert drive(made, copy, Late(), only="6b-ft/1", tell=told.append) == read_errors(copy) == {}
+    assert [progress.failed for progress in told] == [0, 1, 0]
 
 
 def test_a_look_that_takes_long_is_rare():

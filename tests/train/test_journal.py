@@ -24,6 +24,13 @@ def test_what_was_appended_is_read_exactly(path):
     assert [json.loads(line) for line in path.read_text().splitlines()][1] == asdict(_epoch(2))
 
 
+def test_an_earlier_journal_is_read(path):
+    """Which does not say what counts in stopping."""
+    path.write_text(path.read_text().replace(', "stopping": 0.0', ""))
+    assert "stopping" not in path.read_text()
+    assert read(path) == tuple(_epoch(n) for n in (1, 2, 3))
+
+
 def test_no_file_is_no_epochs(tmp_path):
     assert read(tmp_path / "a") == rewind(tmp_path / "a", 5) == ()
     assert not (tmp_path / "a").exists()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pareq.attach.attach import attach
 from pareq.errors import RunError
 from pareq.operators.schedule import After
+from pareq.pruners import L1
 from pareq.quantizers import FixedPoint
 from pareq.recipe.recipe import Recipe, Rule
 from pareq.tasks.base import Data, Split
@@ -15,7 +16,7 @@ from pareq.train import checkpoint
 from pareq.train.job import Job
 from pareq.train.journal import Epoch
 from pareq.train.loop import Keep, train
-from pareq.train.run import open_run
+from pareq.train.run import Run, open_run
 from pareq.train.state import State
 from tests.train.toy import TRAINING, Toy, network, rules
 
@@ -165,6 +166,28 @@ def test_early_stopping_waits_for_the_schedules():
     assert min(losses) == 5
     assert run.result.best_epoch == min(losses, key=losses.__getitem__)
     assert run.result.epochs == run.epochs[-1].epoch == run.result.best_epoch + 2
+
+
+def test_a_penalty_may_count_in_stopping():
+    """Alone or in the training loss too; epochs are judged by both, the validation loss stays."""
+    fields = {"epochs": 15, "learning_rate": 2e-3, "decay": "constant"}
+
+    def runs(*rules: Rule) -> list[Run]:
+        return [train(network(*rules, patience=p, **fields), Toy()) for p in (None, 3)]
+
+    plain, _ = runs()
+    for counts, weight in (("stopping", 50.0), ("both", 0.01)):
+        long, short = runs(Rule("*:weight", L1(weight, counts)))
+        trains = counts == "both"
+        assert all((e.penalty > 0) == trains and e.stopping > 0 for e in long.epochs)
+        judged = {e.epoch: e.val_loss + e.stopping for e in long.epochs}
+        best = min(judged, key=judged.__getitem__)
+        assert long.result.best_epoch == best
+        if not trains:
+            assert best < min(long.epochs, key=lambda e: e.val_loss).epoch
+            ended = short.result
+            assert (ended.stopped, ended.epochs) == ("early", ended.best_epoch + 3)
+            assert [replace(e, stopping=0.0) for e in long.epochs] == list(plain.epochs)
 
 
 def test_the_model_holds_the_best_epoch_not_the_last():

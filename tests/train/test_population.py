@@ -1,5 +1,6 @@
 """A member of a population is what its trial becomes alone."""
 
+import time
 from dataclasses import fields
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from pareq.errors import PareqError, RunError
 from pareq.operators.schedule import After
+from pareq.pruners import L1, Prune
 from pareq.quantizers import FixedPoint
 from pareq.recipe.recipe import Rule
 from pareq.tasks.base import TASKS
@@ -14,6 +16,7 @@ from pareq.train import checkpoint
 from pareq.train.journal import Epoch
 from pareq.train.loop import Keep
 from pareq.train.population import train_population
+from pareq.train.population.epoch import Population
 from pareq.train.run import open_run
 from pareq.train.start import Start
 from pareq.train.trial import Trial, reopen
@@ -110,6 +113,24 @@ def test_early_stopping_leaves_the_others_alone(tmp_path):
     ends = [run.result.epochs for run in runs]
     assert len(set(ends)) > 2
     assert {run.result.stopped for run in runs} == {"early", "complete"}
+    for number, trial in enumerate(trials):
+        trial.run(tmp_path / f"{number}")
+        _assert_same_runs(tmp_path / "all" / f"{number:03d}", tmp_path / f"{number}")
+
+
+@pytest.mark.usefixtures("_real")
+def test_penalties_that_count_in_stopping(tmp_path):
+    """Each member is judged by its own: by the loss alone, with L1, or with L1 that never trains."""
+    masks = Rule("*:weight", Prune(), After(0, to=0.3))
+    given = {"epochs": 12, "learning_rate": 0.05, "patience": 2}
+    trials = [
+        variant(masks, Rule("*:weight", L1(0.05, counts)), seed=5, **given)
+        for counts in ("training", "both", "stopping")
+    ]
+    runs = train_population(trials, tmp_path / "all")
+    assert len({run.result.epochs for run in runs}) > 1
+    assert [run.epochs[0].stopping > 0 for run in runs] == [False, True, True]
+    assert [run.epochs[0].penalty > 0 for run in runs] == [True, True, False]
     for number, trial in enumerate(trials):
         trial.run(tmp_path / f"{number}")
         _assert_same_runs(tmp_path / "all" / f"{number:03d}", tmp_path / f"{number}")
@@ -221,6 +242,14 @@ def test_alone_and_together_continue_each_other(tmp_path):
 
 
 # ---- one that fails
+
+
+def test_each_member_counts_its_part_of_the_time(monkeypatch):
+    """Of two that train for two seconds, about one is of each."""
+    train = Population.epoch
+    monkeypatch.setattr(Population, "epoch", lambda all_: (time.sleep(2), train(all_))[1])
+    for run in train_population([variant(seed=n, epochs=1) for n in (1, 2)]):
+        assert 1.0 <= run.result.seconds < 1.9
 
 
 def test_a_failed_member_stops_no_other(tmp_path):

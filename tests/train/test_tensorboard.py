@@ -32,6 +32,7 @@ def test_every_figure_of_every_epoch_is_written(tmp_path):
         "bits",
         "learning_rate",
         "penalty",
+        "stopping",
     }
     assert curves["val_loss"] == [(e.step, pytest.approx(e.val_loss)) for e in run.epochs]
 

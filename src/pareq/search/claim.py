@@ -11,14 +11,14 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pareq.errors import SearchError
 
-__all__ = ["LEASE", "Claim", "claimed"]
+__all__ = ["LEASE", "Claim", "claimed", "held", "under_claim"]
 
 LEASE = 60.0  # seconds without a touch after which a holder is taken for dead
 _GLANCE = 0.1
@@ -67,6 +67,28 @@ def claimed(folder: Path, lease: float = LEASE) -> Iterator[Claim]:
         over.set()
         beats.join()
         claim.path.unlink(missing_ok=True)
+
+
+def under_claim(
+    folder: Path, done: Callable[[], bool], work: Callable[[Claim], None], lease: float = LEASE
+) -> None:
+    """Do the work under a claim of `folder`, unless another process does it.
+
+    Returns also while that one is at it, after a wait; so ask again until it is done. Raises what
+    `claimed` raises when the folder cannot be worked in, and what the work raises.
+    """
+    try:
+        with claimed(folder, lease) as claim:
+            if not done():
+                work(claim)
+    except SearchError:
+        if not (held(folder) or done()):
+            raise
+
+
+def held(folder: Path) -> bool:
+    """Whether a process works in the folder, or died there."""
+    return bool(_numbers(folder))
 
 
 def _taken(folder: Path, lease: float) -> Claim:

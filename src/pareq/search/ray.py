@@ -73,6 +73,8 @@ class Ray:
         """How many workers there are, or may be on the machines of the moment."""
         if self.workers is not None:
             return self.workers
+        if self.address in (None, _OWN) and not self.gpus:
+            return _room({"CPU": self._cores()}, self._needs())
         with self._connected() as ray:
             return sum(_room(node, self._needs()) for node in _nodes(ray))
 

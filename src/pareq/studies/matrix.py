@@ -11,7 +11,7 @@
 | noise | percent of the training labels that are random |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import pairwise, product
 
@@ -35,7 +35,6 @@ FRACTIONS = (0.10, 0.111, 0.125, 0.143, 0.166, 0.20, 0.25, 0.333, 0.50, 0.666, 0
 ALIVE = (4256, 3830, 3405, 2979, 2553, 2129, 1703, 1277, 852, 426, 142, 47)
 
 _VALUES: dict[str, tuple[int | str, ...]] = {
-    "bits": (32, 12, 8, 6, 4),
     "method": ("ft", "lt", "late", "dense", "bo"),
     "norm": ("on", "off", "no-affine", "no-stats"),
     "l1": ("on", "weights", "off"),
@@ -78,19 +77,21 @@ class Setting:
         return all(getattr(self, key) == usual for key, usual in _USUAL.items())
 
 
-def full() -> Iterator[Setting]:
+def full(widths: Iterable[int] = (32, 12, 8, 6, 4)) -> Iterator[Setting]:
     """Everything crossed with everything, 480 settings, and what they are compared with."""
     l1 = ("on", "off")
     noise = (0, 50, 75, 90)
-    yield from _others((32, 12, 8, 6, 4))
-    for values in product(_VALUES["bits"], ("ft", "lt", "late"), _VALUES["norm"], l1, noise):
+    widths = tuple(widths)
+    yield from _others(widths)
+    for values in product(widths, ("ft", "lt", "late"), _VALUES["norm"], l1, noise):
         yield Setting(**dict(zip([f.name for f in fields(Setting)], values, strict=True)))  # type: ignore[arg-type]
 
 
-def published() -> Iterator[Setting]:
+def published(widths: Iterable[int] = (32, 12, 6, 4)) -> Iterator[Setting]:
     """What the authors ran: four widths, ablations, label noise, searches; and dense ones."""
-    yield from _others((32, 12, 6, 4))
-    for bits in (32, 12, 6, 4):
+    widths = tuple(widths)
+    yield from _others(widths)
+    for bits in widths:
         for noise in (0, 50, 75, 90):
             yield Setting(bits, "ft", noise=noise)
             yield Setting(bits, "lt", noise=noise)
@@ -102,9 +103,9 @@ def published() -> Iterator[Setting]:
         yield Setting(bits, "ft", norm="no-stats", l1="off")
 
 
-def quick() -> Iterator[Setting]:
+def quick(widths: Iterable[int] = (32, 6, 4)) -> Iterator[Setting]:
     """The comparison on a small scale: three widths, both methods; the rest at 6 bits."""
-    for bits in (32, 6, 4):
+    for bits in widths:
         yield Setting(bits, "ft")
         yield Setting(bits, "lt")
     yield Setting(32, "dense")
@@ -117,7 +118,7 @@ def quick() -> Iterator[Setting]:
     yield Setting(6, "ft", l1="off", noise=50)
 
 
-def _others(widths: tuple[int, ...]) -> Iterator[Setting]:
+def _others(widths: Iterable[int]) -> Iterator[Setting]:
     """What pruning is compared with."""
     for bits in widths:
         yield Setting(bits, "dense")
@@ -137,9 +138,13 @@ class Protocol:
     The published loss is a mean over five classes, ours over samples: their 1e-4 is our 5e-4.
     rewind: epochs, for the method "late". folds: repeats are folds of the data, each its own test
     set; else seeds on one split. scaling: as in `tasks.splits.Plan`. noise_rows, noise_validation:
-    as in `tasks.noise.Noise`.
-    shapes: that a search of widths tries. noisy: states of the settings with random labels, None
-    for all.
+    as in `tasks.noise.Noise`. l1_stops: the validation loss that stops a training has L1 in it,
+    also where L1 is off, as published. noisy: states of the settings with random labels, 0 for all.
+    bits: of the settings of a matrix that has several widths.
+
+    shapes: that a search of widths tries. batch: how many of them at a time. goal: accuracy, or
+    front for that of accuracy and bit operations. proxy: the share of the epochs after which it
+    judges a shape.
     """
 
     epochs: int = 250
@@ -154,14 +159,26 @@ class Protocol:
     scaling: str = "train"
     noise_rows: str = "random"
     noise_validation: bool = False
+    l1_stops: bool = False
     fractions: tuple[float, ...] = FRACTIONS
     shapes: int = 20
-    noisy: int | None = None
+    batch: int = 5
+    goal: str = "accuracy"
+    proxy: float = 0.1
+    noisy: int = 0
+    bits: tuple[int, ...] = (32, 12, 8, 6, 4)
 
 
 PROTOCOLS = {
     "full": Protocol(),
-    "published": Protocol(scaling="paper", noise_rows="paper", noise_validation=True),
+    "published": Protocol(
+        scaling="paper",
+        noise_rows="paper",
+        noise_validation=True,
+        l1_stops=True,
+        batch=1,
+        bits=(32, 12, 6, 4),
+    ),
     "quick": Protocol(
         epochs=20,
         learning_rate=3e-3,
@@ -172,6 +189,8 @@ PROTOCOLS = {
         folds=False,
         fractions=QUICK_FRACTIONS,
         shapes=12,
+        batch=3,
         noisy=3,
+        bits=(32, 6, 4),
     ),
 }

@@ -20,7 +20,7 @@ from pareq.tasks.base import Data, Split, Task
 from pareq.train.batches import Batches
 from pareq.train.checkpoint import Checkpoint
 from pareq.train.journal import Epoch
-from pareq.train.measure import density, starting_weights, validate, working_weights
+from pareq.train.measure import density, starting_weights, stopping, validate, working_weights
 from pareq.train.optimizer import LearningRate, make_optimizer
 from pareq.train.run import About, Result, plain, sha256
 from pareq.train.state import State, load_model
@@ -110,21 +110,26 @@ class Job:
         self.net.set_step(self.position)
         found = validate(self.net.model, self.task, self.val, self.validation_rows)
         self.check_finite(found[0])
-        return self.note_epoch(self.state.means(), found, density(self.net))
+        watched = stopping(self.net)
+        return self.note_epoch(self.state.means(), (*found, watched), density(self.net))
 
     def note_epoch(
-        self, train: tuple[float, float], val: tuple[float, float], weights: tuple[float, float]
+        self,
+        train: tuple[float, float],
+        val: tuple[float, float, float],
+        weights: tuple[float, float],
     ) -> Epoch:
         """The epoch with these measurements; the network is the best if they say so.
 
-        train: loss and penalty. val: loss and score. weights: sparsity and mean bits.
+        train: loss and penalty. val: loss, score, and the penalty that counts in stopping.
+        weights: sparsity and mean bits.
         """
         state = self.state
         rate, settled = state.rate.at(state.step - 1), self.position >= self.net.settled_at
         state.next_epoch()
         state.rate.see(val[0])
         if settled:
-            state.judge(val[0])
+            state.judge(val[0] + val[2])
         return Epoch(
             epoch=state.epoch,
             step=state.step,
@@ -136,6 +141,7 @@ class Job:
             learning_rate=rate,
             penalty=train[1],
             settled=settled,
+            stopping=val[2],
         )
 
     def check_finite(self, val_loss: float = 0.0) -> None:
@@ -175,6 +181,10 @@ class Job:
     def unsaved_seconds(self) -> float:
         """How old the last checkpoint is."""
         return time.monotonic() - self._saved
+
+    def share(self, seconds: float, members: int) -> None:
+        """Of seconds in which several members trained together, count the part of this one."""
+        self._started += seconds * (1 - 1 / members)
 
     def finish(self, place: Memory) -> None:
         """Measure the best network, which the model then is, and note the result."""

@@ -21,6 +21,7 @@ class Epoch:
     the penalty; penalty: mean over the steps. val_loss, val_accuracy: of the whole validation
     split. sparsity: fraction of the weights at sites that compute as zero. bits: mean bits of a
     weight. settled: all schedules have ended, so that the epoch counts for the best checkpoint.
+    stopping: what penalties add to the validation loss before it is judged.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class Epoch:
     learning_rate: float
     penalty: float
     settled: bool
+    stopping: float = 0.0
 
 
 def append(path: Path, epoch: Epoch) -> None:
@@ -85,6 +87,6 @@ def _parsed(line: bytes) -> Epoch | None:
         entry = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(entry, dict) or entry.keys() != {f.name for f in fields(Epoch)}:
-        return None
+    if not isinstance(entry, dict) or {"stopping", *entry} != {f.name for f in fields(Epoch)}:
+        return None  # earlier journals have no `stopping`
     return Epoch(**entry)

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from pareq.attach.attach import Attached, Site
 from pareq.operators.base import Operator
+from pareq.pruners import L1
 from pareq.tasks.base import Split, Task
 
-__all__ = ["density", "starting_weights", "validate", "working_weights"]
+__all__ = ["density", "starting_weights", "stopping", "validate", "working_weights"]
 
 _FLOAT_BITS = 32
 
@@ -27,6 +28,19 @@ def validate(model: nn.Module, task: Task, split: Split, size: int) -> tuple[flo
         loss += task.loss(output, y) * len(y)
         score += task.score(output, y)
     return float(loss) / rows, float(score) / rows
+
+
+@torch.no_grad()
+def stopping(net: Attached) -> float:
+    """What the penalties that count there add to a validation loss before it is judged."""
+    total = 0.0
+    for site in net.sites:
+        for operator in site.operators:
+            latent = site.latent()
+            if isinstance(operator, L1) and operator.stops and latent is not None:
+                size = operator.size(site.chain.before(operator, latent))
+                total += 0.0 if size is None else float(size)
+    return total
 
 
 @torch.no_grad()

@@ -24,12 +24,12 @@ _FLOAT_BITS = 32
 class Figures:
     """A member at the end of an epoch.
 
-    train: loss and penalty. val: loss and score. weights: sparsity and mean bits. largest:
-    magnitude of what is trained.
+    train: loss and penalty. val: loss, score and the penalty that counts in stopping. weights:
+    sparsity and mean bits. largest: magnitude of what is trained.
     """
 
     train: tuple[float, float]
-    val: tuple[float, float]
+    val: tuple[float, float, float]
     weights: tuple[float, float]
     largest: float
 
@@ -97,15 +97,15 @@ class Population:
         tasks = [member.job.task for member in self.members]
         for first in range(0, count, size):
             x, y = self.val.part(first, first + size)
-            outputs, _ = self.network.forward(x, training=False)
+            outputs, watched = self.network.forward(x, training=False)
             loss = loss + _losses(tasks, outputs, y) * y.shape[1]
             score = score + _scores(tasks, outputs, y)
-        largest = self.network.stacks.flat.abs().amax(1)
-        columns = [*means.unbind(1), loss / count, score / count, self.network.zeros(), largest]
+        largest, zeros = self.network.stacks.flat.abs().amax(1), self.network.zeros()
+        columns = [*means.unbind(1), loss / count, score / count, watched, zeros, largest]
         found = torch.stack([column.double() for column in columns], 1).tolist()
         return [
-            Figures((row[0], row[1]), (row[2], row[3]), _weights(member.job.net, row[4]), row[5])
-            for member, row in zip(self.members, found, strict=True)
+            Figures((a, b), (c, d, e), _weights(member.job.net, zeros), largest)
+            for member, (a, b, c, d, e, zeros, largest) in zip(self.members, found, strict=True)
         ]
 
     def _order(self) -> Tensor:

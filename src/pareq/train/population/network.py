@@ -208,7 +208,8 @@ class Network:
     def forward(self, x: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
         """The outputs (members, classes, rows) and penalties (members,).
 
-        x: (members, rows, features). A training pass moves running statistics and observes ranges.
+        x: (members, rows, features). A training pass moves running statistics and observes ranges;
+        the penalties of another are those that count in stopping.
         """
         now = Pass(self.stacks.parts(), training)
         x = x.transpose(1, 2)

@@ -37,7 +37,7 @@ _WIDEST = 24  # bits that a float32 computes with
 class Pass:
     """One pass over a batch. parts: the trained tensors; penalties: (members,) each, as they come.
 
-    training: else the steps that a grid used are noted.
+    training: else the steps that a grid used are noted, and the penalties that count in stopping.
     """
 
     parts: dict[str, Tensor]
@@ -120,13 +120,17 @@ class Penalties(Stage):
     def refresh(self, stacks: Stacks) -> None:
         """Weight times strength."""
         super().refresh(stacks)
-        pairs = zip(self.operators, self.values, strict=True)
-        self.factors = self.numbers(o.weight * v if isinstance(o, L1) else 0.0 for o, v in pairs)
+        ours = [o if isinstance(o, L1) else None for o in self.operators]
+        sizes = [0.0 if o is None else o.weight * v for o, v in zip(ours, self.values, strict=True)]
+        pairs = list(zip(ours, sizes, strict=True))
+        self.factors = {
+            True: self.numbers(size if o is not None and o.trains else 0.0 for o, size in pairs),
+            False: self.numbers(size if o is not None and o.stops else 0.0 for o, size in pairs),
+        }
 
     def apply(self, x: Tensor, now: Pass) -> Tensor:
-        """Note factor * sum|x|."""
-        if now.training:
-            now.penalties.append(x.abs().flatten(1).sum(1) * self.factors)
+        """Note factor * sum|x|: the penalty of training, or of stopping."""
+        now.penalties.append(x.abs().flatten(1).sum(1) * self.factors[now.training])
         return x
 
 

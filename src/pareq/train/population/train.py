@@ -1,6 +1,7 @@
 """The training loop of a population; beside `pareq.train.loop` step by step."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -72,7 +73,11 @@ def _train(living: list[Member], on_epoch: Told | None, on_error: Failed) -> Non
     _leave(living, on_error)
     population = Population(living) if living else None
     while population is not None and living:
+        began = time.monotonic()
         figures = population.measure(population.epoch())
+        spent = time.monotonic() - began
+        for member in living:
+            member.job.share(spent, len(living))
         for member, found in zip(living, figures, strict=True):
             with _noted(member):
                 _close(member, found, on_epoch)
