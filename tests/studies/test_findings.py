@@ -250,6 +250,23 @@ def test_against_a_search():
     assert said(poor, "Claim 2").startswith("supported: of 1 shape that were tried, none comes")
 
 
+def test_the_fronts():
+    """Of equal bits; what is beaten by a place that is no dearer and no worse."""
+    rows = [(Setting(32), 0, GOOD), (Setting(6), 0, GOOD), (Setting(6), 1, GOOD)]
+    shapes = searched(0.761, 0.70, 0.69, 0.695)  # the third one is beaten by the fourth
+    found = Results(results(*rows).points, shapes)
+    assert said(found, "The fronts at 6 bits") == (
+        "of 3 shapes that no other shape beats both in bit operations and in validation accuracy,"
+        " none is beaten by a pruned network; of 1 such pruned network, none is beaten by a shape."
+    )
+    found = Results(results(*rows, (Setting(6), 3, [0.72, 0.72])).points, shapes)
+    assert "accuracy, 1 is beaten by a pruned network; of 2 such pruned networks, none is" in said(
+        found, "The fronts at 6 bits"
+    )
+    alone = Results(results(rows[0], (Setting(4), 0, GOOD)).points, shapes)
+    assert not [s for s in claims(alone) if s.label.startswith("The fronts")]
+
+
 def test_the_standard_error():
     """The standard deviation over the root of the repeats; of one, the statistical error."""
     (place,) = results((Setting(6), 0, [0.70, 0.72, 0.74])).curve(Setting(6))

@@ -27,8 +27,8 @@ def test_the_page_says_all(page):
         assert page.count(f"<strong>{claim}") == 1, claim
     figures = re.findall(r'<figure id="([^"]+)"', page)
     assert figures == [
-        *("quality", "classes", "information", "methods-32", "methods-6", "search", "ablations-6"),
-        *("noise", "t1-roc", "points"),
+        *("quality", "classes", "information", "methods-32", "methods-6", "traces", "search"),
+        *("ablations-6", "noise", "t1-roc", "points"),
     ]
     assert "trainings of 56 are missing; what is shown is preliminary." in page
     assert "pareq study qap --matrix quick" in page

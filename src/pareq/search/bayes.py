@@ -6,7 +6,8 @@
 | several | noisy expected hypervolume improvement | Daulton et al. 2021 |
 
 Both in their logarithmic form (Ament et al. 2023), over a Gaussian process with the errors that
-were told, or an inferred noise.
+were told, or an inferred noise. Several points at once are found one after the other, each given
+those before (Wilson et al. 2018).
 """
 
 import importlib.util
@@ -114,7 +115,7 @@ def _most_promising(
             model, floor, x, sampler, prune_baseline=True
         )
     bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, x.shape[1])
-    found, _ = optimize_acqf(gain, bounds, number, _RESTARTS, _SAMPLES)
+    found, _ = optimize_acqf(gain, bounds, number, _RESTARTS, _SAMPLES, sequential=number > 1)
     return torch.as_tensor(found)
 
 

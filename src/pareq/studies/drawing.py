@@ -7,6 +7,7 @@ from functools import partial
 from pareq.report.canvas import Axis, Canvas
 from pareq.report.figure import Figure, Key, Panel, Table
 from pareq.report.svg import SERIES, swatch
+from pareq.report.variants import pareto
 from pareq.report.words import count, join, percent, short, tick
 from pareq.studies.matrix import Setting
 from pareq.studies.points import Place, Results, standard
@@ -28,7 +29,10 @@ _FAR = 0.05  # below the best accuracy: these are not drawn
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a figure: its name in the legend and its places. joined: by a line."""
+    """One curve of a figure: its name in the legend and its places.
+
+    joined: by a line; else a quiet one joins those that no other beats in both.
+    """
 
     label: str
     places: Sequence[Place]
@@ -184,6 +188,10 @@ def _panel(key: str, lines: Sequence[Line], name: str, over: str) -> Panel:
         measures = [standard(place.measure(name)) for place in line.places]
         if line.joined:
             canvas.line(k, xs, [m.mean for m in measures])
+        else:
+            gain = -1 if name.startswith("background") else 1
+            best = pareto([(x, gain * m.mean) for x, m in zip(xs, measures, strict=True)])
+            canvas.path([xs[n] for n in best], [measures[n].mean for n in best])
         for x, m in zip(xs, measures, strict=True):
             canvas.point(k, x, m.mean, m.error or 0.0)
         ends.append(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from pareq.report.summary import Sentence
+from pareq.report.variants import pareto
 from pareq.report.words import (
     Measure,
     count,
@@ -86,6 +87,7 @@ def claims(results: Results) -> list[Sentence]:
         *_cheaper(best),
         *_published(results),
         *_search(results, best),
+        *_fronts(results),
         *_information(results),
         *_methods(results),
     ]
@@ -206,6 +208,45 @@ def _search(results: Results, best: Champions) -> list[Sentence]:
             f" {plural(rival.state + 1, 'time')}, each time with the same budget.",
         )
     ]
+
+
+def _fronts(results: Results) -> list[Sentence]:
+    """How the best of the searches and of the pruned networks beat each other, at equal bits."""
+    said = []
+    for bits in dict.fromkeys(place.setting.bits for place in results.shapes):
+        shapes = _front([p for p in results.shapes if p.setting.bits == bits])
+        pruned = _front(
+            [
+                place
+                for setting, curve in results.curves.items()
+                if setting.usual and setting.bits == bits and setting.method != "dense"
+                for place in curve
+            ]
+        )
+        if pruned:
+            said.append(
+                Sentence(
+                    f"The fronts at {plural(bits, 'bit')}:",
+                    f"of {plural(len(shapes), 'shape')} that no other shape beats both in bit"
+                    f" operations and in validation accuracy, {_beaten(shapes, pruned)} beaten by a"
+                    f" pruned network; of {plural(len(pruned), 'such pruned network')},"
+                    f" {_beaten(pruned, shapes)} beaten by a shape.",
+                )
+            )
+    return said
+
+
+def _front(places: list[Place]) -> list[Place]:
+    """Those that no other beats, by rising cost."""
+    return [places[n] for n in pareto([(p.bops, p.validation) for p in places])]
+
+
+def _beaten(places: list[Place], others: list[Place]) -> str:
+    """How many are neither cheaper nor more accurate than one of the others."""
+    number = sum(
+        any(o.bops <= p.bops and o.validation >= p.validation for o in others) for p in places
+    )
+    return f"{number or 'none'} {'are' if number > 1 else 'is'}"
 
 
 def _information(results: Results) -> list[Sentence]:

@@ -1,5 +1,6 @@
 """The report of the QAP study: claims in words, the summary table, the figures, all points."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from pareq.studies.drawing import Line, against, every_point, noise, text
 from pareq.studies.findings import CLOSE, Champions, champions, claims
 from pareq.studies.matrix import MATRICES, PROTOCOLS, Setting
 from pareq.studies.points import Place, Results, gather
+from pareq.studies.traces import traces
 from pareq.train.run import Run
 
 if TYPE_CHECKING:
@@ -216,6 +218,7 @@ def _figures(results: Results) -> Iterator[Figure | None]:
         dict.fromkeys(("efficiency", "corrected", "aiq"), "bops"),
     )
     yield from _methods(results)
+    yield traces(results)
     yield _search(results)
     yield from _ablations(results)
     noisy = [s for s in results.curves if s.noise]
@@ -257,7 +260,8 @@ def _search(results: Results) -> Figure | None:
         "search",
         "Against Bayesian optimisation of the widths",
         "Every shape that was tried, trained once and dense; bars are statistical errors of the"
-        " accuracy. Beside them the fine-tuned networks, pruned state by state.",
+        " accuracy, a grey line joins those of a panel that no other beats in both. Beside them the"
+        " fine-tuned networks, pruned state by state.",
         [*pruned, *shapes],
         dict.fromkeys(("accuracy", "background"), "bops"),
     )
@@ -324,7 +328,7 @@ def _origins(results: Results) -> Iterator[Origin]:
         yield Origin(
             label=setting.name,
             recipe=points[0].run.recipe,
-            commands=tuple(" ".join(command) for command in commands if command),
+            commands=tuple(shlex.join(command) for command in commands if command),
             facts=(
                 ("Task options", str(about.task_options)),
                 ("Method", _METHODS[setting.method]),
