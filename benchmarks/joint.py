@@ -17,6 +17,9 @@ here is a schedule, not the order alone. Memory is what an inference holds (`met
 for ESPCN of a picture of 170 x 170 as published; performance density is PSNR / ln Mbit of the
 published convention, accuracy / Mbit. `--data` names the folder of the sets (default PAREQ_DATA).
 A finished run is kept in `--json` at once, and is not repeated by the same command.
+
+Every quantized network is lowered, and its integers are compared with the network in float64 on
+validation samples, and with the compiled C file on these, on random and on extreme ones.
 """
 
 import json
@@ -25,12 +28,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from measure import arguments
 from rich.console import Console
 from rich.table import Table
 
+from pareq.attach.attach import Attached
+from pareq.backends import C, build, verify
+from pareq.lower.agreement import agreement
+from pareq.lower.lower import lower
 from pareq.metrics.footprint import Footprint, density, footprint
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.presets import find_recipe
@@ -48,6 +56,7 @@ ARMS = {
     "P50(w,f) > Q8": ("pq", 3),
     "Q8 > P50(w,f)": ("qp", 3),
 }
+SAMPLES = 20  # that are lowered and compared
 PICTURE = 100  # tiles of 17 x 17 in the published picture of 170 x 170
 
 
@@ -77,13 +86,19 @@ class Case:
         return Recipe(*kept, training=training)
 
 
-def case(name: str, data: str, rows: int) -> Case:
-    """The task of a name with its published way of training."""
+def case(name: str, data: str, rows: int, batch: int = 0) -> Case:
+    """The task of a name with its published way of training, but for the batch where one is given.
+
+    The learning rate goes with the batch.
+    """
     if name == "superres":
         published = find_recipe("espcn-pq").training
         task: Task = SuperResolution(data=data)
         return Case(task, "espcn", published, ("set5", "set14"), "psnr", "psnr", PICTURE)
     published = find_recipe("mobilenet-pq").training
+    if batch:
+        rate = published.learning_rate * batch / published.batch_size
+        published = replace(published, batch_size=batch, learning_rate=rate)
     task = Cifar10(data=data, rows=rows)
     return Case(task, "mobilenet", published, ("test",), "accuracy", "accuracy")
 
@@ -106,10 +121,23 @@ def run(one: Case, arm: str, epochs: int, seed: int) -> dict[str, float]:
     )
     found |= {"Mbit": wide.inference(), "Mbit published": wide.published()}
     found["density"] = density(one.density, found[one.tests[0]], wide.published())
+    if ARMS[arm][1]:
+        found |= compared(net, one.task)
     Console(stderr=True).log(
         f"{arm}, seed {seed}: {found[one.tests[0]]:.2f} in {time.monotonic() - start:.0f} s"
     )
     return found
+
+
+def compared(net: Attached, task: Task) -> dict[str, float]:
+    """Integers that differ from float64, of how many; and how many the C file has given alike."""
+    x = task.load().val.x[:SAMPLES]
+    graph = lower(net, task.example)
+    found = agreement(net, graph, x)
+    with TemporaryDirectory() as folder:
+        artefact = build(graph, C(flags=("-O1", "-march=native"), threads=1), Path(folder) / "net")
+        proof = verify(artefact, graph, x.numpy(), rows=SAMPLES)  # an error where one differs
+    return {"integers": found.outputs, "differ": found.float64_differ, "C": proof.integers}
 
 
 def shown(values: Sequence[float]) -> str:
@@ -136,30 +164,30 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=0, help="of CIFAR-10's training set, 0: all")
+    parser.add_argument("--batch", type=int, default=0, help="of cifar10, 0: as published")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    one = case(options.only, options.data, options.rows)
+    one = case(options.only, options.data, options.rows, options.batch)
     file: Path | None = options.json
     rows = json.loads(file.read_text()) if file and file.exists() else []
-    done = {(row["task"], row["arm"], row["seed"], row["epochs"], row["rows"]) for row in rows}
+    this = {name: getattr(options, name) for name in ("epochs", "rows", "batch")}
+    this = {"task": options.only, **this}
     for seed in range(1, options.seeds + 1):
         for arm in ARMS:
-            key = (options.only, arm, seed, options.epochs, options.rows)
-            if key in done:
+            key = {**this, "arm": arm, "seed": seed}
+            if any(row.items() >= key.items() for row in rows):
                 continue
-            row = dict(zip(("task", "arm", "seed", "epochs", "rows"), key, strict=True))
-            rows.append(row | {"figures": run(one, arm, options.epochs, seed)})
+            rows.append(key | {"figures": run(one, arm, options.epochs, seed)})
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(rows, indent=1) + "\n")
-    of_this = [
-        row
-        for row in rows
-        if (row["task"], row["epochs"], row["rows"]) == (options.only, options.epochs, options.rows)
-    ]
+    of_this = [row for row in rows if row.items() >= this.items()]
+    held = [row["figures"] for row in of_this if "integers" in row["figures"]]
+    count, bad = (int(sum(figures[key] for figures in held)) for key in ("integers", "differ"))
     minutes = sum(row["figures"]["minutes"] for row in of_this)
     console = Console()
     console.print(tabled(one, of_this))
+    console.print(f"{bad} of {count} integers differ from float64, none of the C files")
     console.print(f"{one.task.load().name}; {options.epochs} epochs; {minutes:.0f} min of one core")
 
 
