@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pareq.cli.options import DataPath, Options, say, task_names
+from pareq.cli.options import (
+    DataPath,
+    Options,
+    RayAddress,
+    Workers,
+    executor,
+    say,
+    task_names,
+)
 from pareq.errors import MissingExtra
-
-if TYPE_CHECKING:
-    from pareq.search.executor import Executor
 
 __all__ = ["add"]
 
@@ -38,13 +43,8 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Trials and report; else studies/STUDY.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, with a thread each; else one a core.")
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, local."),
-    ] = None,
+    workers: Workers = None,
+    ray: RayAddress = None,
     together: Annotated[
         int | None,
         typer.Option(
@@ -109,9 +109,9 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
         say(console, line)
     try:
         with Trainings(console) as trainings:
-            executor = _executor(ray, workers, folder)
+            crew = executor(ray, workers, folder)
             tell = trainings.tell
-            errors = drive(made, folder, executor, only=only, together=together, tell=tell)
+            errors = drive(made, folder, crew, only=only, together=together, tell=tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     for trial, error in errors.items():
@@ -120,14 +120,6 @@ def study(  # noqa: PLR0913 - a command's parameters are its options
         say(console, f"report: {made.report(folder)}")
     if errors:
         raise typer.Exit(1)
-
-
-def _executor(ray: str | None, workers: int | None, folder: Path) -> "Executor":
-    """The pool of this machine, or a cluster."""
-    from pareq.search.pool import Pool
-    from pareq.search.ray import Ray
-
-    return Pool(workers) if ray is None else Ray(ray, workers, shared=str(folder))
 
 
 def _notices(lacking: Mapping[str, MissingExtra]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from pareq.recipe.presets import find_recipe
 from pareq.recipe.recipe import Recipe
 from pareq.registry import suggest
 from pareq.studies.base import Study
-from pareq.studies.changes import changed
+from pareq.studies.changes import begun, changed, typed
 from pareq.tasks.base import make_task
 from pareq.train import durable
 from pareq.train.deploy import build_run, open_lowered
@@ -227,17 +227,9 @@ class AreaStudy(Study, name="area"):
     @classmethod
     def made(cls, matrix: str, data: str, epochs: int | None, repeats: int | None) -> Self:
         """See `Study.made`."""
-        if matrix not in MATRICES:
-            raise StudyError(f"unknown matrix {matrix!r}{suggest(matrix, MATRICES)}")
-        used = MATRICES[matrix]
-        words: list[str] = []
-        for name, value in (("data", data), ("epochs", epochs), ("repeats", repeats)):
-            if isinstance(value, int) and value < 1:
-                raise StudyError(f"{name} must be 1 or more, got {value}")
-            words += [f"--{name}", str(value)] if value else []
-        used = replace(used, epochs=epochs or used.epochs, seeds=repeats or used.seeds)
+        used, words = begun(MATRICES, matrix, data, epochs, repeats)
         options = {**_OPTIONS, **({"data": data} if data else {})}
-        return cls(matrix, _TASK, options, used, tuple(words))
+        return cls(matrix, _TASK, options, used, words)
 
     def on(self, task: str, options: Mapping[str, object], changes: Sequence[str]) -> Self:
         """See `Study.on`; of another task only the data option is kept."""
@@ -246,15 +238,12 @@ class AreaStudy(Study, name="area"):
             kept = {key: value for key, value in kept.items() if key not in _OPTIONS}
         merged = {**kept, **options}
         make_task(task or self.task, merged)
-        words = [*(["--task", task] if task else [])]
-        words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        words += [word for change in changes for word in ("--set", change)]
         return replace(
             self,
             task=task or self.task,
             options=merged,
             protocol=changed(self.protocol, changes),
-            words=(*self.words, *words),
+            words=(*self.words, *typed(task, options, changes)),
         )
 
     def settings(self) -> dict[str, object]:

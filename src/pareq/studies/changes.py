@@ -1,4 +1,4 @@
-"""Settings of a study as a person types them: `KEY=VALUE`."""
+"""Settings of a study as a person types them: options of the command, and `KEY=VALUE`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -11,11 +11,36 @@ from pareq.registry import suggest
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["changed"]
+__all__ = ["begun", "changed", "typed"]
 
 P = TypeVar("P", bound="DataclassInstance")
 
 _KINDS: Mapping[type, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,)}
+
+
+def begun(
+    matrices: Mapping[str, P], matrix: str, data: str, epochs: int | None, repeats: int | None
+) -> tuple[P, tuple[str, ...]]:
+    """The protocol of a matrix with its own epochs and seeds, and the words that say so.
+
+    Raises StudyError for a matrix that there is not, and numbers below 1.
+    """
+    if matrix not in matrices:
+        raise StudyError(f"unknown matrix {matrix!r}{suggest(matrix, matrices)}")
+    for name, value in (("epochs", epochs), ("repeats", repeats)):
+        if value is not None and value < 1:
+            raise StudyError(f"{name} must be 1 or more, got {value}")
+    own = {"epochs": epochs, "seeds": repeats}
+    used = replace(matrices[matrix], **{key: value for key, value in own.items() if value})
+    given = {"data": data, "epochs": epochs, "repeats": repeats}.items()
+    return used, tuple(word for key, v in given if v for word in (f"--{key}", str(v)))
+
+
+def typed(task: str, options: Mapping[str, object], changes: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command that name a task, its options and changes."""
+    words = ["--task", task] if task else []
+    words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    return (*words, *(word for change in changes for word in ("--set", change)))
 
 
 def changed(protocol: P, changes: Sequence[str]) -> P:

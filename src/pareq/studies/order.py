@@ -19,7 +19,7 @@ from pareq.recipe.recipe import Training
 from pareq.registry import suggest
 from pareq.search.arms import Arm, arms
 from pareq.studies.base import Study
-from pareq.studies.changes import changed
+from pareq.studies.changes import begun, changed, typed
 from pareq.studies.order_arms import ARMS, Strength, Times, grid, recipe
 from pareq.tasks.base import make_task
 from pareq.train.trial import Trial
@@ -135,31 +135,18 @@ class OrderStudy(Study, name="order"):
     @classmethod
     def made(cls, matrix: str, data: str, epochs: int | None, repeats: int | None) -> Self:
         """See `Study.made`."""
-        if matrix not in MATRICES:
-            raise StudyError(f"unknown matrix {matrix!r}{suggest(matrix, MATRICES)}")
-        used = MATRICES[matrix]
-        for name, value in (("epochs", epochs), ("repeats", repeats)):
-            if value is not None and value < 1:
-                raise StudyError(f"{name} must be 1 or more, got {value}")
-        used = replace(used, epochs=epochs or used.epochs, seeds=repeats or used.seeds)
-        words = ["--data", data] if data else []
-        words += ["--epochs", str(epochs)] if epochs else []
-        words += ["--repeats", str(repeats)] if repeats else []
+        used, words = begun(MATRICES, matrix, data, epochs, repeats)
         options = {"data": data} if data else {}
-        return cls(matrix, _TASK, options, used, tuple(words))
+        return cls(matrix, _TASK, options, used, words)
 
     def on(self, task: str, options: Mapping[str, object], changes: Sequence[str]) -> Self:
         """See `Study.on`."""
         merged = {**self.options, **options}
         name = task or self.task
         make_task(name, merged)
-        words = [*(["--task", task] if task else [])]
-        words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        words += [word for change in changes for word in ("--set", change)]
+        words = (*self.words, *typed(task, options, changes))
         protocol = changed(self.protocol, changes)
-        return replace(
-            self, task=name, options=merged, protocol=protocol, words=(*self.words, *words)
-        )
+        return replace(self, task=name, options=merged, protocol=protocol, words=words)
 
     def settings(self) -> dict[str, object]:
         """Task and protocol; more seeds may be added."""
