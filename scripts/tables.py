@@ -10,6 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from pareq.studies.order_statistics import difference
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
@@ -130,9 +132,24 @@ def learned_bits() -> str:
         means = [f"{statistics.fmean(each):,.0f}" if each else "" for each in found.values()]
         accuracy = f"{statistics.fmean(scores):.2f}{spread}"
         label = order[place] if place else "**learned-bits**"
-        lines.append([f"{budget:,}" if budget else "", label, epochs, len(same), accuracy, *means])
+        peers = {r["seed"]: r for r in groups.get((epochs, budget, order.index("HGQ2")), [])}
+        apart = [
+            100 * (float(str(r["accuracy"])) - float(str(peers[r["seed"]]["accuracy"])))
+            for r in same
+            if place == 0 and r["seed"] in peers
+        ]
+        line = [f"{budget:,}" if budget else "", label, epochs, len(same), accuracy, *means]
+        lines.append([*line, paired(apart)])
     head = ["budget", "network", "epochs", "seeds", "accuracy, %", "EBOPs", "LUT, Yosys", "seconds"]
-    return table(head, lines)
+    return table([*head, "points over HGQ2"], lines)
+
+
+def paired(values: list[float]) -> str:
+    """The mean of one value a seed, with its interval of 95 %."""
+    if not values:
+        return ""
+    found = difference(values)
+    return f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
 
 
 TABLES = {

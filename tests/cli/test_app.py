@@ -215,7 +215,7 @@ def test_the_same_command_only_shows_a_finished_run(pareq_says):
 
 
 def test_tensorboard_events_are_written(pareq_says):
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="needs tensorboard, to read what was written")
     pareq_says("train", "digits", "float", "--epochs", "2", "--out", "run", "--tensorboard", "tb")
     assert [path.name.startswith("events") for path in Path("tb").iterdir()] == [True]
 

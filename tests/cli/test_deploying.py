@@ -85,7 +85,7 @@ def test_an_artefact_elsewhere_has_no_test_split(pareq_says, run):
 
 
 def test_programs_are_timed_and_noted(pareq_says, built):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'pareq[onnx]'")
     said = pareq_says("bench", "run", "--rows", "64", "--seconds", "0.004")
     row = r" +[\d.e+]+" * 4
     assert re.search(rf"^ c {row} *$", said, re.M)
