@@ -49,6 +49,7 @@ env: .venv/.dev  ## Set up .venv with every tool and extra that the tests use
 
 .venv/.dev: .venv/.base pyproject.toml
 	@$(INSTALL) --editable '.[all,jets,bayes,fpga,ray]' --group dev --group docs
+	@$(PIP) install --quiet --no-deps finn-plus==1.6.1  # pins others of all; runs with ours
 	@touch $@
 
 pins:  ## Renew constraints.txt: the newest versions that fit, tried in an environment of their own

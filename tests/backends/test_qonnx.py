@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pareq.backends import Qonnx, build, load, verify
+from pareq.backends import Finn, Qonnx, build, load, verify
 from pareq.backends.onnx.edge import recovered
 from pareq.errors import BackendError, MissingExtra
 from pareq.ir.build import Builder
@@ -24,8 +24,8 @@ onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'pareq[qonnx]
 pytest.importorskip("qonnx", reason="needs qonnx: pip install 'pareq[qonnx]'")
 
 
-def check(graph, folder, rows=200):
-    artefact = build(graph, Qonnx(), folder / "net", name="net")
+def check(graph, folder, rows=200, backend=None):
+    artefact = build(graph, backend or Qonnx(), folder / "net", name="net")
     assert verify(artefact, graph, rows=rows).samples == rows + 2
     return artefact
 
@@ -70,6 +70,28 @@ MLPS = [
 @pytest.mark.parametrize("how", MLPS, ids=str)
 def test_perceptrons(how, tmp_path):
     check(perceptron((16, 21, 12, 5), **how), tmp_path, rows=2000)
+
+
+@pytest.mark.parametrize("how", MLPS[::2], ids=str)
+def test_for_finn_activations_are_rounded_by_thresholds_alone(how, tmp_path):
+    nodes = nodes_of(check(perceptron((6, 9, 4), **how), tmp_path, backend=Finn()))
+    kinds = [node.op_type for node in nodes]
+    assert kinds.count("MultiThreshold") == 2 + how.get("quantized", False)
+    assert kinds.count("Quant") == 4  # of weights and biases
+    for node in nodes:
+        for each in node.attribute if node.op_type == "MultiThreshold" else ():
+            assert each.name != "out_dtype" or each.s.decode().startswith(("INT", "UINT"))
+
+
+def test_channels_of_an_input_have_thresholds_of_their_own(tmp_path):
+    b = Builder()
+    grid = Grid(-8, 7, np.array([0.5, 0.25, 0.125]))
+    x = b.input("x", (3,), grid, rounding="floor")
+    graph = b.graph((x,))
+    artefact = check(graph, tmp_path, backend=Finn())
+    real = np.random.default_rng(0).normal(0, 2, (500, 3)).astype(np.float32)
+    expected = grid.dequantize(grid.quantize(real, "floor"))
+    assert np.array_equal(artefact.program.of_reals(real)[0], expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("size", [(11,), (7, 8)])

@@ -3,7 +3,7 @@
 from pareq.backends.base import BACKENDS, Artefact, Backend, build, load
 from pareq.backends.c import C
 from pareq.backends.onnx import Onnx
-from pareq.backends.qonnx import Qonnx
+from pareq.backends.qonnx import Finn, Qonnx
 from pareq.backends.timing import measure
 from pareq.backends.verify import verify
 from pareq.backends.verilog import Alkaid, Verilog
@@ -15,6 +15,7 @@ __all__ = [
     "Artefact",
     "Backend",
     "C",
+    "Finn",
     "Onnx",
     "Qonnx",
     "Verilog",

@@ -1,8 +1,9 @@
 """A graph as a QONNX model."""
 
 from pareq.backends.base import BACKENDS
-from pareq.backends.qonnx.backend import Qonnx
+from pareq.backends.qonnx.backend import Finn, Qonnx
 
-__all__ = ["Qonnx"]
+__all__ = ["Finn", "Qonnx"]
 
-BACKENDS.add(Qonnx.name, Qonnx())
+for backend in (Qonnx(), Finn()):
+    BACKENDS.add(backend.name, backend)

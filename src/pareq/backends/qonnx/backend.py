@@ -15,7 +15,7 @@ from pareq.backends.qonnx.style import DOMAIN, Nodes
 from pareq.errors import BackendError
 from pareq.ir.graph import Graph
 
-__all__ = ["Qonnx"]
+__all__ = ["Finn", "Qonnx"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Qonnx:
     """
 
     name: ClassVar[str] = "qonnx"
+    style: ClassVar[Nodes] = Nodes()
 
     def write(self, graph: Graph, folder: Path, name: str) -> dict[str, float]:
         """Write the model. Raises BackendError, MissingExtra."""
-        sheet, data = _model(graph, name)
+        sheet, data = _model(graph, name, self.style)
         (folder / f"{name}.onnx").write_bytes(data)
         return {"nodes": len(sheet.nodes)}
 
@@ -39,14 +40,22 @@ class Qonnx:
         Raises MissingExtra, and BackendError for a file that is not the one of the graph.
         """
         file = artefact.folder / f"{artefact.name}.onnx"
-        data = _model(artefact.graph, artefact.name)[1]
+        data = _model(artefact.graph, artefact.name, self.style)[1]
         if file.read_bytes() != data:
             raise BackendError(f"{file.name} is not what its graph gives; build it again")
         return Executor(artefact.graph, data)
 
 
-def _model(graph: Graph, name: str) -> tuple[Sheet, bytes]:
-    stage, style = Stage(graph, Sheet(opsets={"": 13, DOMAIN: 1})), Nodes()
+@dataclass(frozen=True)
+class Finn(Qonnx):
+    """NAME.onnx as of qonnx, with thresholds for all activations: FINN drops how a Quant rounds."""
+
+    name: ClassVar[str] = "finn"
+    style: ClassVar[Nodes] = Nodes(thresholds=True)
+
+
+def _model(graph: Graph, name: str, style: Nodes) -> tuple[Sheet, bytes]:
+    stage = Stage(graph, Sheet(opsets={"": 13, DOMAIN: 1}))
     real.inputs(stage, graph, style, 1)
     real.emit(stage, graph, style)
     real.outputs(stage, graph)

@@ -5,6 +5,8 @@ for weights, and between power-of-two scales. Everything else is a MultiThreshol
 lie in the middle between two sums, where no error of float32 reaches.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +32,11 @@ _FAR = 2**62  # beyond every integer that float32 keeps
 _FINEST = 16  # bits of an input that is rounded by thresholds
 
 
+@dataclass(frozen=True)
 class Nodes:
-    """The style of QONNX models."""
+    """The style of QONNX models; thresholds: activations are rounded by these alone."""
+
+    thresholds: bool = False
 
     def enter(self, stage: Stage, given: Input, x: str) -> None:
         """A Quant, or thresholds where its float32 division or its rounding would differ."""
@@ -42,7 +47,8 @@ class Nodes:
         mode = _MODES.get(given.rounding)
         if given.rounding == "half_up" and grid.lo >= grid.zero:
             mode = "HALF_UP"  # which is away from zero
-        if mode and powers(grid) and max(abs(grid.lo), abs(grid.hi)) + abs(grid.zero) < EXACT:
+        fits = powers(grid) and max(abs(grid.lo), abs(grid.hi)) + abs(grid.zero) < EXACT
+        if mode and fits and not self.thresholds:
             tensor = self._quant(stage, x, grid, mode)
         else:
             tensor = self._thresholds(stage, given, x)
@@ -69,7 +75,8 @@ class Nodes:
 
     def settle(self, stage: Stage, op: Op) -> str:
         """A Quant where it is the same function, else a MultiThreshold."""
-        plain = _plain(stage, op) if op.kind == "requantize" else None
+        quants = op.kind == "requantize" and not self.thresholds
+        plain = _plain(stage, op) if quants else None
         if plain is None:
             return _multi_threshold(stage, op)
         gain, offset, mode = plain
@@ -121,13 +128,13 @@ class Nodes:
 
     def _thresholds(self, stage: Stage, given: Input, x: str) -> str:
         grid = given.value.grid
-        if not isinstance(grid.scale, float) or grid.hi - grid.lo >= 2**_FINEST:
+        if grid.hi - grid.lo >= 2**_FINEST:
             raise BackendError(
                 f"rounds {given.rounding} to {grid.bits} bits, which needs too many thresholds; "
                 "use half_even and power-of-two scales, or onnx"
             )
-        levels = _edges(given, grid)[None]
-        return _counted(stage, x, (levels, given.value.shape), grid, grid.lo)
+        each = Grid(grid.lo, grid.hi, np.asarray(grid.scale)[..., None], grid.zero)
+        return _counted(stage, x, (_edges(given, each), given.value.shape), grid, grid.lo)
 
 
 def _word(grid: Grid) -> tuple[int, int]:
@@ -139,7 +146,7 @@ def _word(grid: Grid) -> tuple[int, int]:
 
 
 def _edges(given: Input, grid: Grid) -> Floats:
-    """The smallest float32 that becomes k, for each k above the lowest."""
+    """The smallest float32 that becomes k, for each k above the lowest: `(..., K)`, by channel."""
     k = np.arange(grid.lo + 1, grid.hi + 1)
     near = ((k - grid.zero - 0.5) * grid.scale).astype(np.float32)
     if given.rounding in ("floor", "toward_zero"):
@@ -152,7 +159,7 @@ def _edges(given: Input, grid: Grid) -> Floats:
         tries.append(np.nextafter(tries[-1], np.float32(np.inf)))
     several = np.stack(tries)
     reached = grid.quantize(several, given.rounding) >= k
-    return np.asarray(several[reached.argmax(axis=0), np.arange(len(k))])
+    return np.asarray(np.take_along_axis(several, reached.argmax(axis=0)[None], axis=0)[0])
 
 
 def _plain(stage: Stage, op: Op) -> tuple[Reals, Reals, str] | None:
@@ -235,17 +242,15 @@ def _counted(
         whole = np.broadcast_to(levels.reshape(*bc, -1), (*shape, levels.shape[-1]))
         rows = whole.reshape(-1, levels.shape[-1])
         x = add("Reshape", x, np.array([0, len(rows)], dtype=np.int64))
-    same = isinstance(grid.scale, float)
-    scale = float(np.float32(grid.scale)) if same else 1.0
+    low = first - grid.zero
+    wide = Grid(min(low, 0), max(low + rows.shape[1], 1))
     how: Attributes = {
-        "out_dtype": "FLOAT32",
-        "out_scale": scale,
-        "out_bias": float((first - grid.zero) * scale),
+        "out_dtype": f"{'INT' if low < 0 else 'UINT'}{wide.bits}",
+        "out_bias": float(low),
         "data_layout": _LAYOUTS[2 if flat else len(shape) + 1],
     }
     x = add("MultiThreshold", x, rows, attributes=how, domain=DOMAIN)
     if flat:
         x = add("Reshape", x, np.array([0, *shape], dtype=np.int64))
-    if not same:
-        x = add("Mul", x, np.asarray(grid.scale, dtype=np.float32)[None])
-    return x
+    scale = np.asarray(grid.scale, dtype=np.float32)
+    return add("Mul", x, scale[None] if scale.ndim else scale)
