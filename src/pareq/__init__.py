@@ -23,6 +23,7 @@ _CONTENTS = {
     "LearnedBits": "quantizers",
     "LearnedScale": "quantizers",
     "Levels": "operators.schedule",
+    "Luts": "quantizers",
     "MaxAbs": "quantizers",
     "OPERATORS": "operators.base",
     "Operator": "operators.base",

@@ -9,7 +9,7 @@ from torch import nn
 import pareq as pq
 from pareq.operators.base import OPERATORS, Quantizer
 from pareq.pruners import PruneActivation
-from pareq.quantizers import Ebops, LearnedBits, Uniform
+from pareq.quantizers import Ebops, LearnedBits, Luts, Uniform
 
 EXAMPLES = {
     "fixed_point": [pq.FixedPoint(4), pq.FixedPoint(5, per_channel=True), pq.FixedPoint(8, frac=3),
@@ -20,23 +20,25 @@ EXAMPLES = {
     "learned_scale": [pq.LearnedScale(6), pq.LearnedScale(4, signed=True, initial=0.5),
                       pq.LearnedScale(4, signed=True, gradient="lsq", domain="linear", per_channel=True)],
     "prune": [pq.Prune(), pq.Prune(scope="layer"), pq.Prune(pattern="channel", regrow=True)],
+    "fan_in": [pq.FanIn(inputs=3), pq.FanIn(inputs=1, regrow=True)],
     "l1": [pq.L1(0.1)],
     "uniform": [Uniform(4), Uniform(8, per_channel=True, low=0.01, high=0.99),
                 Uniform(3, rounding="toward_zero", gradient="value", least=0, most=19, refresh=2)],
     "learned_bits": [LearnedBits(4), LearnedBits(5, "element"), LearnedBits(8, "tensor"),
                      LearnedBits(3, rounding="floor"), LearnedBits(24, "element", speed=1.0)],
     "ebops": [Ebops(price=1e-6), Ebops(budget=100.0)],
+    "luts": [Luts(price=1e-6), Luts(budget=100.0)],
     "prune_activation": [PruneActivation(), PruneActivation(pattern="channel", scope="global"),
                          PruneActivation(pattern="tiled", tile=3, decay=0.9, regrow=True)],
 }  # fmt: skip
 EVERY = [(name, op) for name in OPERATORS for op in EXAMPLES.get(name, [None])]
 TO = {"prune": 0.5, "prune_activation": 0.25}
-ALONE = [case for case in EVERY if case[0] != "ebops"]  # which needs a quantizer before it
+ALONE = [case for case in EVERY if case[0] not in ("ebops", "luts")]  # which needs a quantizer before it
 CASES = [case for case in ALONE if case[0] != "prune_activation"]
 ON_OUTPUTS = [
     case
     for case in ALONE
-    if case[0] not in ("prune", "max_abs", "l1")
+    if case[0] not in ("prune", "fan_in", "max_abs", "l1")
     and case[1].config().get("granularity") != "element"
 ]
 

@@ -10,19 +10,19 @@ from pareq.lower.lower import lower
 from pareq.metrics.integers import graph_cost
 
 
-def tagger(**price):
+def tagger(steps=120, shared="element", **price):
     """A small network, and batches of a task that it can learn."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
     rules = [
         pq.Rule(":input", pq.LearnedBits(6, rounding="floor")),
         pq.Rule("*:output", pq.LearnedBits(6, signed=False)),
-        pq.Rule("*:weight", pq.LearnedBits(6, "element")),
+        pq.Rule("*:weight", pq.LearnedBits(6, shared)),
         pq.Rule("*:weight", pq.Ebops(**price), pq.Ramp(0.1, 0.5, power=1.0, every=1)),
         pq.Rule(":output", pq.FixedPoint(8)),
     ]
-    net = pq.attach(model, pq.Recipe(*rules), steps=120, example=torch.zeros(2, 6))
-    x = torch.randn(120, 32, 6)
+    net = pq.attach(model, pq.Recipe(*rules), steps=steps, example=torch.zeros(2, 6))
+    x = torch.randn(steps, 32, 6)
     return net, x, x[..., :3].argmax(-1)
 
 
@@ -60,6 +60,71 @@ def test_a_budget_is_held_and_the_graph_costs_no_more():
     with torch.no_grad():
         assert (integers == net.model(x[0]).numpy()).all()
     assert (integers.argmax(1) == y[0].numpy()).mean() > 0.6
+
+
+@pytest.mark.parametrize("shared", ["element", "channel", "tensor"])
+@pytest.mark.parametrize("budget", [900.0, 60.0, 0.5])
+def test_a_run_of_few_steps_keeps_its_budget(shared, budget):
+    """The price has no time to act, so all is cut, also weights that are powers of two."""
+    net, x, y = tagger(steps=8, shared=shared, budget=budget)
+    fit(net, x, y)
+    assert ebops_of(net) <= budget
+    assert graph_cost(lower(net, x[0])).totals()["ebops"] <= budget
+
+
+@pytest.mark.parametrize("at", [0.5, 0.63, 0.9])
+def test_a_budget_is_held_where_other_schedules_end_later(at):
+    """At `settled_at`, wherever that is between two turns of the controller."""
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(6, rounding="floor")),
+        pq.Rule("*:output", pq.LearnedBits(6, signed=False)),
+        pq.Rule("*:weight", pq.Prune(), pq.After(at, to=0.1)),
+        pq.Rule("*:weight", pq.LearnedBits(6, "element")),
+        pq.Rule("*:weight", pq.Ebops(budget=400.0), pq.Ramp(0.1, 0.5)),
+        pq.Rule(":output", pq.FixedPoint(8), pq.After(0.2)),
+    ]
+    torch.manual_seed(0)
+    net = pq.attach(model, pq.Recipe(*rules), steps=100, example=torch.zeros(2, 6))
+    x = torch.randn(100, 32, 6)
+    fit(net, x, x[..., :3].argmax(-1))
+    assert 0 < ebops_of(net) <= 400
+
+
+def test_what_cannot_be_cut_is_told():
+    """Weights of six fixed bits cost what they cost."""
+    model = nn.Sequential(nn.Linear(2, 3))
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(5)),
+        pq.Rule("*:weight", pq.FixedPoint(6)),
+        pq.Rule("*:weight", pq.Ebops(budget=50.0)),
+    ]
+    net = pq.attach(model, pq.Recipe(*rules), example=torch.zeros(2, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(0.5)
+    with pytest.warns(UserWarning, match="ebops") as told:
+        net.set_step(0)
+    assert str(told[0].message) == (
+        "ebops: the layers cost 180 EBOPs and have no learned bits left to cut, expected 50 at "
+        "most; put learned_bits on all their weights, or raise the budget"
+    )
+
+
+def test_words_that_are_only_half_there_are_not_cut():
+    """Fewer bits would leave half of each weight as it is, so the budget waits for the quantizer."""
+    model = nn.Sequential(nn.Linear(2, 3))
+    rules = [
+        pq.Rule(":input", pq.LearnedBits(5)),
+        pq.Rule("*:weight", pq.LearnedBits(6, "element"), pq.Ramp(0, 20, every=10)),
+        pq.Rule("*:weight", pq.Ebops(budget=5.0), pq.After(10)),
+    ]
+    net = pq.attach(model, pq.Recipe(*rules), example=torch.zeros(2, 2))
+    net.set_step(0)
+    net.model(torch.randn(8, 2))
+    with pytest.warns(UserWarning, match="no learned bits left to cut"):
+        net.set_step(10)
+    net.set_step(20)
+    assert ebops_of(net) <= 5
 
 
 def by_hand():

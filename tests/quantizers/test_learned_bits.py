@@ -131,13 +131,43 @@ def test_spans_count_from_the_highest_to_the_lowest_bit():
     assert quantizer.frac.grad.tolist() == [[4.0, 4.0], [0.0, 4.0]]
 
 
-def test_one_bit_less():
+def test_the_lowest_set_bit_goes():
+    """Wherever it is: 0.5 = 1b is 0 then, 0.75 = 11b and 0.9375 = 1111b round down."""
     quantizer, w = weights([[0.75, 0.5], [-0.0625, 0.9375]])
     y = quantizer.project(w).detach()
-    less = quantizer.shortened(y)
-    assert less.tolist() == [[0.75, 0.5], [0.0, 0.875]]
-    quantizer.shorten(torch.tensor([[False, False], [True, True]]))
+    places = quantizer.lowest(y) - 1
+    assert places.tolist() == [[1.0, 0.0], [3.0, 3.0]]
+    assert quantizer.shortened(y, places).tolist() == [[0.5, 0.0], [0.0, 0.875]]
+    quantizer.shorten(torch.tensor([[False, False], [True, True]]), places)
     assert quantizer.places()[0].tolist() == [[4.0, 4.0], [3.0, 3.0]]
+    assert quantizer.spans(quantizer.project(w)).tolist() == [[2.0, 1.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "element"])
+def test_fewer_places_end_at_nothing(granularity):
+    """Each turn takes a set bit from every width that has one."""
+    values = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    quantizer, w = weights(values.tolist(), 6, granularity)
+    everywhere = torch.ones_like(quantizer.frac, dtype=torch.bool)
+    for _ in range(quantizer.bits + 1):
+        y = quantizer.project(w).detach()
+        before, places = quantizer.lowest(y), quantizer.lowest(y) - 1
+        quantizer.shorten(everywhere, places)
+        after = quantizer.project(w).detach()
+        assert (quantizer.lowest(after) < before)[before > -quantizer.front].all()
+    assert not after.any()
+
+
+def test_two_places_fewer_take_one_signed_digit():
+    """7 = 8 - 1 becomes 8, 5 = 4 + 1 becomes 4, and 3, which is below its step then, 0."""
+    quantizer, w = weights([[0.875, 0.625], [0.375, 1.0]])
+    y = quantizer.project(w).detach()
+    less = quantizer.shortened(y, quantizer.lowest(y) - 2)
+    assert less.tolist() == [[1.0, 0.5], [0.0, 0.0]]
+    found = quantizer.digits(y)
+    assert found.tolist() == [[2.0, 2.0], [2.0, 1.0]]
+    found.sum().backward()
+    assert quantizer.frac.grad.ravel().tolist() == pytest.approx([8 / 3, 8 / 3, 4, 4])
 
 
 def test_the_range_of_an_activation_moves_by_a_part():

@@ -78,8 +78,8 @@ RECIPES = {
     ),
     "op without a name": (
         RULE + "op = { bits = 6 }\n",
-        "rule 1.op: 'name' is missing; expected one of ebops, fixed_point, l1, learned_bits,"
-        " learned_scale, max_abs, prune, prune_activation, uniform",
+        "rule 1.op: 'name' is missing; expected one of ebops, fixed_point, l1,"
+        " learned_bits, learned_scale, luts, max_abs, prune, prune_activation, uniform",
     ),
     "unknown operator": (
         RULE + 'op = { name = "fixedpoint", bits = 6 }\n',

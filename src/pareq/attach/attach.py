@@ -161,10 +161,13 @@ class Attached:
     def set_step(self, step: int) -> None:
         """Move every operator to a training step: strengths, masks, ranges.
 
-        The same step again changes nothing. Raises RecipeError when the length of the run is needed
-        and not known, OperatorError when a tensor cannot be pruned or quantized.
+        The same step again changes nothing, but at `settled_at`, where it does again what training
+        has undone since. Raises RecipeError when the length of the run is needed and not known,
+        OperatorError when a tensor cannot be pruned or quantized.
         """
         if self._step <= step < self._quiet_until and not any(s.chain.loaded for s in self.sites):
+            if step == self.settled_at:
+                self._settle()
             return
         changed: set[Operator] = set()
         moves = list(zip(self._groups, self.schedules, strict=True))
@@ -176,11 +179,19 @@ class Attached:
                 changed.update(operator for operator, _ in group.members)
         if changed:
             self._tell_of_masks(changed, step)
+        if step == self.settled_at:
+            self._settle()
         quiet = min((group.next_change(schedule, step) for group, schedule in moves), default=NEVER)
         for site in self.sites:
             site.chain.refresh()
             site.chain.loaded = False
         self._step, self._quiet_until = step, quiet
+
+    def _settle(self) -> None:
+        """Let the operators finish, all schedules being at their end."""
+        for group in self._groups:
+            with _told(group):
+                type(group.rule.op).settle(group.members)
 
     def _tell_of_masks(self, changed: set[Operator], step: int) -> None:
         """Tell those behind a new mask: a weight's in its own chain, of activations every one."""

@@ -105,6 +105,10 @@ class Operator(nn.Module):
         for operator, _ in members:
             operator.set_strength(value)
 
+    @classmethod
+    def settle(cls, members: "Sequence[Member]") -> None:
+        """What is left to do where all schedules have ended; called again after training steps."""
+
     def next_change(self, schedule: Schedule, step: int) -> int:
         """The first later step at which `advance` has something to do."""
         return schedule.next_change(step)

@@ -12,16 +12,36 @@ import torch
 from torch import Tensor
 
 from pareq.errors import OperatorError
-from pareq.operators.base import Member, Operator
+from pareq.operators.base import Member, Operator, Surroundings
 from pareq.operators.schedule import Schedule
 from pareq.registry import Registry
 
-__all__ = ["PATTERNS", "SCORES", "Pattern", "Prune", "least"]
+__all__ = ["PATTERNS", "SCORES", "LayerScore", "Pattern", "Prune", "least"]
 
 Score = Callable[[Tensor], Tensor]
 
 SCORES: Registry[Score] = Registry("score")
 SCORES.add("magnitude", torch.abs)
+
+_ALONE = Surroundings(None, None)  # of a tensor about whose layer nothing is known
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    """A score that also sees the mask of a weight and its layer.
+
+    of: called with tensor, mask and layer. Where there is no more than a tensor, nothing has fallen
+    and nothing is known.
+    """
+
+    of: Callable[[Tensor, Tensor, Surroundings], Tensor]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__doc__", self.of.__doc__)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The score of a tensor alone."""
+        return self.of(x, torch.ones_like(x), _ALONE)
 
 
 @dataclass(frozen=True)
@@ -94,11 +114,22 @@ class Prune(Operator, name="prune"):
         self.strength = self.strength.to(like.device)
         self.units = PATTERNS[self.pattern].units(self.mask.float()).numel()
         self.count = 0
+        self.layer = _ALONE
 
     def reload(self) -> None:
         """Keep the count as a Python number."""
         super().reload()
         self.count = int(self.fallen)
+
+    def meet(self, layer: Surroundings) -> None:
+        """Know the layer, for scores that ask for it."""
+        self.layer = layer
+
+    def scored(self, x: Tensor) -> Tensor:
+        """What each element of the tensor is worth."""
+        score = SCORES[self.score]
+        found = score.of(x, self.mask, self.layer) if isinstance(score, LayerScore) else score(x)
+        return found.float()
 
     @property
     def sparsity(self) -> float:
@@ -130,13 +161,13 @@ def _choose(
 ) -> None:
     """Give one budget to the units of one or several tensors."""
     first = group[0][0]
-    score, pattern = SCORES[first.score], PATTERNS[first.pattern]
+    pattern = PATTERNS[first.pattern]
     k = schedule.count(step, sum(operator.units for operator, _ in group))
     if k == sum(operator.count for operator, _ in group):
         return
     units = []
     for operator, source in group:
-        scores = score(source().detach()).float()
+        scores = operator.scored(source().detach())
         if not operator.regrow:
             scores = scores.masked_fill(operator.mask == 0, -torch.inf)
         units.append(pattern.units(scores))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from pareq.errors import OperatorError
+from pareq.numerics.digits import digits
 from pareq.numerics.grid import Grid
 from pareq.operators.base import Member, Quantizer
 from pareq.operators.schedule import Schedule
@@ -198,17 +199,28 @@ class LearnedBits(Quantizer, name="learned_bits"):
         """Zeros, with the gradient of the bits."""
         return (self.frac - self.frac.detach()) * self.speed
 
-    def shortened(self, y: Tensor) -> Tensor:
-        """Weights as `project` gave them with one bit less each, towards zero."""
-        step = torch.exp2(1 - self.places()[0])
-        return (y / step).trunc_().mul_(step)
+    def lowest(self, y: Tensor) -> Tensor:
+        """How far behind the point the lowest set bit of each width is, shaped as `frac`.
+
+        y: weights as `project` gave them. Where many share a width, the lowest of them all.
+        """
+        _, low, alive = self._ends(y)
+        place = torch.where(alive, self.most + 1 - low, -self.front)
+        shared = [d for d in range(y.ndim) if self.frac.ndim == 0 or self.frac.shape[d] == 1]
+        return (place.amax(shared) if shared else place).reshape(self.frac.shape)
+
+    def shortened(self, y: Tensor, places: Tensor) -> Tensor:
+        """What is left of weights that are rounded to fewer places behind the point, ties down."""
+        step = torch.exp2(-places)
+        size = (y.abs() / step).sub_(0.5).ceil_()
+        if self.granularity == "element":
+            size.mul_(y.abs() >= step)
+        return size.mul_(step).copysign_(y)
 
     @torch.no_grad()
-    def shorten(self, chosen: Tensor) -> None:
-        """Take one bit from the chosen weights; with a shared width, where any is chosen."""
-        less = (self.places()[0] - 1) / self.speed
-        picked = chosen.to(less.dtype).sum_to_size(less.shape) > 0
-        self.frac.copy_(torch.where(picked, less, self.frac))
+    def shorten(self, chosen: Tensor, places: Tensor) -> None:
+        """Leave the chosen widths so many places behind the point; both shaped as `frac`."""
+        self.frac.copy_(torch.where(chosen, places / self.speed, self.frac))
 
     def spans(self, y: Tensor) -> Tensor:
         """The effective bits of each projected value, which the gradient of `frac` reaches.
@@ -216,11 +228,28 @@ class LearnedBits(Quantizer, name="learned_bits"):
         y: as `project` gave it. From the highest to the lowest set bit, without the sign: what a
         multiplication with it costs; the gradient is 1 bit a bit where y is not 0.
         """
-        whole = (y.detach().abs() * torch.exp2(self.most)).to(torch.int64)
-        lowest = (whole & -whole).to(torch.float64)
-        high, low = torch.frexp(whole.double())[1], torch.frexp(lowest)[1]
-        alive = (whole > 0).to(y.dtype)
+        high, low, found = self._ends(y)
+        alive = found.to(y.dtype)
         return (high - low + 1).to(y.dtype) * alive + alive * self._moves()
+
+    def digits(self, y: Tensor) -> Tensor:
+        """The canonical signed digits of each projected value; the gradient of `frac` reaches them.
+
+        A bit less takes as many as it does on average on the way to 0: the digits over the span.
+        """
+        spans = self.spans(y)
+        count = digits(self._whole(y)).to(y.dtype)
+        return count / spans.detach().clamp(min=1) * spans
+
+    def _whole(self, y: Tensor) -> Tensor:
+        """The sizes of projected values as integers."""
+        return (y.detach().abs() * torch.exp2(self.most)).to(torch.int64)
+
+    def _ends(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each value the highest and the lowest set bit, from 1, and whether there is one."""
+        whole = self._whole(y)
+        lowest = (whole & -whole).to(torch.float64)
+        return torch.frexp(whole.double())[1], torch.frexp(lowest)[1], whole > 0
 
     def project(self, x: Tensor) -> Tensor:
         """The tensor on its grid, with the gradient to the bits."""
