@@ -1,4 +1,4 @@
-"""Integer networks of the firmware benchmarks, made without training."""
+"""Integer networks of the firmware benchmarks: random ones, and one whose widths were learned."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,13 @@ import numpy as np
 
 from pareq.ir.build import Builder
 from pareq.ir.graph import Graph
+from pareq.lower.lower import lower
 from pareq.numerics.grid import Grid, integer_range
+from pareq.recipe.config import change_recipe
+from pareq.recipe.presets import find_recipe
+from pareq.tasks import Jets
+from pareq.train.loop import train
+from pareq.train.trial import network
 
 __all__ = ["NETWORKS", "tagger"]
 
@@ -65,10 +71,19 @@ def convolution() -> Graph:
     return b.graph((b.op("dense", (x, *names), name="fc"),))
 
 
+def learned() -> Graph:
+    """The tagger with learned bit widths, trained for ten epochs on the embedded jets."""
+    task, changes = Jets(batch_norm=False), ["training.seed=0", "training.epochs=10"]
+    net = network(task, change_recipe(find_recipe("learned-bits"), changes))
+    train(net, task)
+    return lower(net, task.example)
+
+
 NETWORKS: dict[str, Callable[[], Graph]] = {
     "tagger, 6 bits, 80 % zero": tagger,
     "tagger, 8 bits, dense": lambda: tagger(8, 1.0),
     "tagger, powers of two, 80 % zero": powers,
+    "tagger, learned bits": learned,
     "convolution, 5 bits, 60 % zero": convolution,
     "three inputs of 2 bits a neuron": small_bits,
 }

@@ -1,8 +1,7 @@
 """Designs in simulators, integer by integer: 10,000 random samples and the extremes a design.
 
 Networks are those of benchmarks/networks.py. Both emitters, our own and alkaid's (extra fpga), and
-both simulators, Icarus and Verilator; the latter for our own designs only unless `--all` is given,
-since it compiles alkaid's for long. A difference is an error that names op, sample and integers.
+both simulators, Icarus and Verilator. A difference is an error that names op, sample and integers.
 """
 
 import argparse
@@ -21,9 +20,12 @@ from pareq.errors import MissingExtra
 from pareq.ir.graph import Graph
 
 ROWS = 10_000
+EMITTERS = ("our own", "alkaid")
 
 
-def rows(graph: Graph, case: str, simulators: Sequence[str], *, everything: bool) -> Iterator[Row]:
+def rows(
+    graph: Graph, case: str, simulators: Sequence[str], emitters: Sequence[str]
+) -> Iterator[Row]:
     """What was compared without a difference, and how long it took."""
     for simulator in simulators:
         if shutil.which(SIMULATORS[simulator]) is None:
@@ -33,12 +35,10 @@ def rows(graph: Graph, case: str, simulators: Sequence[str], *, everything: bool
             "our own": Verilog(emitter="native", simulator=simulator),
             "alkaid": Alkaid(vhdl=False, simulator=simulator),
         }
-        for name, how in makers.items():
-            if name == "alkaid" and simulator == "verilator" and not everything:
-                continue
+        for name in emitters:
             with tempfile.TemporaryDirectory(prefix="rtl-") as folder:
                 try:
-                    artefact = build(graph, how, Path(folder) / "net", name="net")
+                    artefact = build(graph, makers[name], Path(folder) / "net", name="net")
                 except MissingExtra as error:
                     print(f"{case}: no row of alkaid: {error}")
                     continue
@@ -57,11 +57,11 @@ def main() -> None:
     parser: argparse.ArgumentParser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", choices=list(NETWORKS), help="these only")
     parser.add_argument("--simulator", action="append", choices=list(SIMULATORS), help="these only")
-    parser.add_argument("--all", action="store_true", help="alkaid's designs in Verilator too")
+    parser.add_argument("--emitter", action="append", choices=EMITTERS, help="these only")
     args = parser.parse_args()
     for case in args.case or NETWORKS:
         simulators = args.simulator or list(SIMULATORS)
-        found = rows(NETWORKS[case](), case, simulators, everything=args.all)
+        found = rows(NETWORKS[case](), case, simulators, args.emitter or EMITTERS)
         report(list(found), args.json)
 
 

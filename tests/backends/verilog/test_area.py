@@ -3,15 +3,18 @@
 import re
 import subprocess
 
+import numpy as np
 import pytest
 
 from benchmarks.naive import naive
-from pareq.backends import C, build
+from pareq.backends import C, Verilog, build
 from pareq.backends.verilog.area import FAMILIES, area, synthesize
 from pareq.backends.verilog.bench import bench
 from pareq.backends.verilog.netlist import Cell, Netlist
 from pareq.backends.verilog.ports import ports
 from pareq.errors import BackendError, UnknownName
+from pareq.ir.build import Builder
+from pareq.numerics.grid import Grid
 from tests.backends.networks import perceptron
 from tests.backends.verilog.programs import icarus, yosys
 
@@ -38,6 +41,19 @@ def test_area_names_tool_version_and_options(artefact, family):
         assert found.packed is None
     else:
         assert 0.7 * found.luts < found.packed <= found.luts
+
+
+@yosys
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_table_is_not_hidden_in_a_memory(family, tmp_path):
+    b = Builder()
+    x = b.input("x", (1,), Grid(0, 2**11 - 1))
+    entries = np.random.default_rng(0).integers(0, 32, (1, 2**11))
+    y = b.op("table", (x, b.constant("entries", entries)), {"first": 0}, name="y", scale=1.0)
+    found = area(build(b.graph((y,)), Verilog(emitter="native"), tmp_path / "n"), family=family)
+    assert found.luts > 32  # functions of 11 bits
+    assert not any("RAM" in kind or kind.startswith("DP16") for kind in found.cells)
 
 
 @yosys

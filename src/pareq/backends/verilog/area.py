@@ -15,7 +15,7 @@ from pareq.registry import suggest
 
 __all__ = ["FAMILIES", "Area", "area", "synthesize"]
 
-_XILINX = "-flatten -noiopad -noclkbuf -nosrl -nodsp"
+_XILINX = "-flatten -noiopad -noclkbuf -nosrl -nodsp -nobram"
 FAMILIES: Mapping[str, str] = {
     "xcup": f"synth_xilinx -family xcup {_XILINX}",
     "xc7": f"synth_xilinx -family xc7 {_XILINX}",
