@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import pareq as pq
+from pareq.errors import OperatorError
 from tests.attach.networks import NETWORKS, Tied, make, mlp
 
 
@@ -118,6 +119,19 @@ def test_a_copy_that_is_detached_leaves_the_original_attached(name):
     assert torch.equal(model(x), expected)
     train(model.train(), x, net, 2, start=5)
     net.detach()
+
+
+def test_an_operator_that_refuses_its_layer_leaves_the_model_as_it_was():
+    model = mlp()
+    before = copy.deepcopy(model.state_dict())
+    refused = pq.Recipe(
+        pq.Rule("*:weight", pq.FixedPoint(4)), pq.Rule("*:weight", pq.Ebops(budget=9.0))
+    )
+    with pytest.raises(OperatorError, match=r"rule 2 \(.*\): neither the weight"):
+        pq.attach(model, refused, steps=4)
+    assert set(model.state_dict()) == set(before)
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
+    pq.attach(model, recipe(), steps=4)
 
 
 def test_an_optimizer_made_before_attach_keeps_its_parameters():

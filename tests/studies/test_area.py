@@ -83,7 +83,9 @@ def test_settings_that_are_none(change, message):
 
 
 def test_a_recipe_must_have_what_is_changed(tmp_path):
-    for change, what in (("recipes=float", "prune and a quantizer"), ("learned=qap", "ebops")):
+    both = "prune and a quantizer"
+    wrong = {"recipes=float": both, "recipes=quantized": both, "recipes=table-neurons": both}
+    for change, what in (wrong | {"learned=qap": "ebops"}).items():
         with pytest.raises(StudyError, match=f"has no rule with {what}.*; take another one"):
             made(change).trials(tmp_path)
     with pytest.raises(StudyError, match="there is no network; give budgets, or recipes, bits"):

@@ -278,7 +278,8 @@ def attach(
     (or say it later with `plan`). example: an input, needed only for operators that must know the
     shape of an activation. An optimizer made before keeps its parameters; one made after also
     trains learned scales. Raises SiteError when a rule matches nothing, one tensor would be
-    quantized twice, or a tied weight is covered only in part.
+    quantized twice, or a tied weight is covered only in part; after an error the model is as it
+    was.
     """
     if any(isinstance(m, Chain) for m in model.modules()):
         raise SiteError("the model already carries operators; call detach() first")
@@ -294,12 +295,22 @@ def attach(
         chain = chains[_key(place)]
         insert(place.module, place.tensor, place.kind, chain)
         sites.append(Site(place.paths[0], place.tensor, place.kind, place.module, chain))
+    net = Attached(model, recipe, sites, Clock(steps, steps_per_epoch))
+    try:
+        _introduce(sites, shapes)
+    except PareqError:
+        net.detach(bake=False)
+        raise
+    return net
+
+
+def _introduce(sites: Sequence[Site], shapes: Seen) -> None:
+    """Let those operators know their layers that ask for them."""
     for site in sites:
         for operator, number in zip(site.operators, site.chain.rules, strict=True):
             if type(operator).meet is not Operator.meet:
                 with at(f"rule {number + 1} ({site.name})"):
                     operator.meet(surroundings(site.module, site.quantizer, sites, shapes))
-    return Attached(model, recipe, sites, Clock(steps, steps_per_epoch))
 
 
 def _key(place: Place) -> int:

@@ -88,12 +88,12 @@ class Member:
             if self.budget:
                 if isinstance(rule.op, Ebops):
                     wanted.append(f"rule.{number}.op.budget={float(self.budget)}")
-            elif isinstance(rule.op, Prune):
+            elif type(rule.op) is Prune:  # of FanIn the schedule is no sparsity
                 wanted.append(f"rule.{number}.when.to={self.sparsity}")
             elif rule.where.startswith("*") and hasattr(rule.op, "bits"):
                 wanted.append(f"rule.{number}.op.bits={self.bits}")
-        parts = 1 if self.budget else 2
-        if len(wanted) < parts:
+        kinds = {each.rpartition(".")[2].partition("=")[0] for each in wanted}
+        if len(kinds) < (1 if self.budget else 2):
             what = "ebops" if self.budget else "prune and a quantizer of '*:weight'"
             raise StudyError(f"recipe {self.recipe!r} has no rule with {what}; take another one")
         return tuple(wanted)
