@@ -16,6 +16,7 @@ _CONTENTS = {
     "Attached": "attach.attach",
     "BACKENDS": "backends",
     "Ebops": "quantizers",
+    "FanIn": "pruners",
     "FixedPoint": "quantizers",
     "Graph": "ir.graph",
     "Grid": "numerics.grid",

@@ -78,7 +78,7 @@ RECIPES = {
     ),
     "op without a name": (
         RULE + "op = { bits = 6 }\n",
-        "rule 1.op: 'name' is missing; expected one of ebops, fixed_point, l1,"
+        "rule 1.op: 'name' is missing; expected one of ebops, fan_in, fixed_point, l1,"
         " learned_bits, learned_scale, luts, max_abs, prune, prune_activation, uniform",
     ),
     "unknown operator": (

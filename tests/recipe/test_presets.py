@@ -5,7 +5,7 @@ import pytest
 from pareq.attach.attach import attach
 from pareq.errors import RecipeError
 from pareq.operators.schedule import Clock, Stairs
-from pareq.pruners import L1, Prune
+from pareq.pruners import L1, FanIn, Prune
 from pareq.quantizers import LearnedScale, MaxAbs
 from pareq.recipe.config import dump_recipe, parse_recipe
 from pareq.recipe.presets import find_recipe, presets
@@ -13,6 +13,7 @@ from pareq.tasks import Cifar10, Digits, Jets, SuperResolution
 
 NAMES = ("float", "interleaved", "joint", "joint-pq", "joint-qp", "learned-bits")
 NAMES += ("pruned", "qap", "qap-fixed", "qap-paper", "qap-reversed", "quantized")
+NAMES += ("table-neurons",)
 IMAGES = {
     "cifar10-joint": (Cifar10(width=2), Cifar10(network="mobilenet_v2")),
     **dict.fromkeys(
@@ -78,6 +79,20 @@ def test_the_published_operators():
     assert not rules[4].op.signed
     assert {rule.op.weight for rule in rules[1:3]} == {1e-4}
     assert [rule.when.at for rule in rules[3:]] == [0, 0]
+
+
+def test_every_neuron_of_table_neurons_fits_a_table():
+    """Two words of the input's 4 bits, behind it three of 2 bits."""
+    task = Jets()
+    net = attach(task.model(), find_recipe("table-neurons"), example=task.example)
+    net.plan(1000, 10)
+    net.set_step(1000)
+    left = [
+        int((site.value() != 0).sum(1).max())
+        for site in net.sites
+        if any(isinstance(operator, FanIn) for operator in site.operators)
+    ]
+    assert left == [2, 3, 3, 3]
 
 
 def test_a_file_is_found_by_its_path(tmp_path, monkeypatch):

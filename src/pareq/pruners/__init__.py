@@ -2,6 +2,7 @@
 
 from pareq.pruners.activation import PruneActivation
 from pareq.pruners.digits import digits, per_digit, per_table
+from pareq.pruners.fan_in import FanIn
 from pareq.pruners.penalty import L1
 from pareq.pruners.prune import PATTERNS, SCORES, LayerScore, Prune
 
@@ -9,6 +10,7 @@ __all__ = [
     "L1",
     "PATTERNS",
     "SCORES",
+    "FanIn",
     "LayerScore",
     "Prune",
     "PruneActivation",

@@ -2,7 +2,7 @@
 
 | stage | operator | stacked |
 |---|---|---|
-| Masks | Prune | mask |
+| Masks | Prune, FanIn | mask |
 | Penalties | L1 | |
 | MaxAbsGrids | MaxAbs | the step of the last evaluation |
 | FixedGrids | FixedPoint | step |
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pareq.operators.base import Operator
-from pareq.pruners import L1, Prune
+from pareq.pruners import L1, FanIn, Prune
 from pareq.quantizers import FixedPoint, LearnedScale, MaxAbs
 from pareq.train.population.project import project_learned, project_max, project_step, wide
 from pareq.train.population.stacks import Owner, Stacks, alone
@@ -105,7 +105,7 @@ class Stage(ABC):
 
 
 class Masks(Stage):
-    """Prune: fallen elements are zero."""
+    """Prune, FanIn: fallen elements are zero."""
 
     tensors: ClassVar[dict[str, float]] = {"mask": 1.0}
 
@@ -244,6 +244,7 @@ class LearnedGrids(_Grids):
 
 _STAGES: dict[type[Operator], type[Stage]] = {
     Prune: Masks,
+    FanIn: Masks,
     L1: Penalties,
     MaxAbs: MaxAbsGrids,
     FixedPoint: FixedGrids,
