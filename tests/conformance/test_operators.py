@@ -33,7 +33,8 @@ EXAMPLES = {
 }  # fmt: skip
 EVERY = [(name, op) for name in OPERATORS for op in EXAMPLES.get(name, [None])]
 TO = {"prune": 0.5, "prune_activation": 0.25}
-ALONE = [case for case in EVERY if case[0] not in ("ebops", "luts")]  # which needs a quantizer before it
+PRICES = ("ebops", "luts")  # which need a quantizer before them
+ALONE = [case for case in EVERY if case[0] not in PRICES]
 CASES = [case for case in ALONE if case[0] != "prune_activation"]
 ON_OUTPUTS = [
     case
