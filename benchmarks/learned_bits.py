@@ -1,30 +1,33 @@
 """Learned bit widths on the embedded jets: accuracy, EBOPs, look-up tables, seconds.
 
-For every seed: the shipped recipe `qap` (6 bits, 80 % pruned, with batch norm), and `learned-bits`
-at three budgets of EBOPs, the network 16-64-32-32-5 without batch norm. Beside each budget HGQ2
-(extra `bench`, keras with torch behind it) is trained on the same jets for as many epochs, with the
-same batches, by its own loop and its own controller. All train with one thread.
+For every seed: the shipped recipes `qap` (6 bits, 80 % pruned, free scales, with batch norm) and
+`qap-fixed` (the same in steps of powers of two, without batch norm, so that hardware multiplies by
+weights alone), and `learned-bits` at several budgets of EBOPs, the network 16-64-32-32-5 without
+batch norm. Beside some budgets HGQ2 (extra `bench`, keras with torch behind it) is trained on the
+same jets for as many epochs, with the same batches, by its own loop and its own controller
+(benchmarks/hgq2.py). All train with one thread.
 
-EBOPs are those of the products in the finished networks, counted alike for both: the bits of each
-weight from its highest to its lowest set one, times the bits of the input that it meets, with a
-sign where that can be negative (of ours, those of the lowered graph). HGQ2's own count adds biases
-and leading zeros; its controller is given the count above. Seconds are of the processor, for
-training alone. Tables are counted by Yosys, where it is installed, for our designs.
+Accuracy is that of integers: of ours those of the lowered graph, of HGQ2's network those of a graph
+that was made from it, and that gives the scores of keras for every jet of the test split. EBOPs are
+counted from the graphs: the bits of each weight from its highest to its lowest set one, times the
+bits of the input that it meets, with a sign where that can be negative. Seconds are of the
+processor, for training alone. Look-up tables are counted by Yosys, where it is installed, of the
+designs of our emitter, and of alkaid's (extra `fpga`) where that is installed.
 
 What is measured is kept in --json at once, and not measured again by the same command.
 """
 
 import json
-import os
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+import hgq2
 import numpy as np
+import numpy.typing as npt
 import torch
 from measure import arguments
 from rich.console import Console
@@ -32,112 +35,82 @@ from rich.table import Table
 
 from pareq.backends import Verilog, build
 from pareq.backends.verilog.area import area
+from pareq.errors import BackendError, MissingExtra
 from pareq.ir.execute import evaluate
 from pareq.ir.graph import Graph
 from pareq.lower.lower import lower
-from pareq.metrics.bops import effective_bits
 from pareq.metrics.integers import graph_cost
 from pareq.recipe.config import change_recipe
 from pareq.recipe.presets import find_recipe
+from pareq.studies.order_statistics import difference
 from pareq.tasks import Jets
 from pareq.train.loop import train
 from pareq.train.trial import network
 
-BUDGETS = (1000, 2500, 6800)
-FEWER_TABLES = 0.5  # of qap's, for a network that is at least as accurate
-FINEST = 2.0**24  # steps of HGQ2's weights in 1
-TRACED = 8192  # jets from which its controller knows the ranges, after each epoch
-PEER_RATE, PEER_GAIN = 0.015, 0.3  # the best that we found for it in short runs, see the guide
+BUDGETS = (1000, 2500, 4000, 6800, 9000)
+PEER_BUDGETS = (1000, 2500, 6800)
+UNIFORM = ("qap", "qap-fixed")  # 6 bits everywhere, 80 % pruned
+FEWER = 0.5  # look-up tables of those, for a network that is at least as accurate
 
 Figures = dict[str, float]
 Record = dict[str, object]
 Network = tuple[str, int | None]  # its recipe or library, and its budget
+Pair = tuple[float, float]
 
 
-def counted(graph: Graph, task: Jets) -> Figures:
-    """Accuracy of the integers on the test split, EBOPs, and tables."""
-    test = task.load().test
-    scores = evaluate(graph, test.x.numpy())[0]
+def counted(graph: Graph, scores: npt.NDArray[np.float64]) -> Figures:
+    """Accuracy of the integers on the test split, EBOPs, and tables by emitter."""
+    truth = Jets().load().test.y.numpy()
     found = {
-        "accuracy": float((scores.argmax(axis=1) == test.y.numpy()).mean()),
+        "accuracy": float((scores.argmax(axis=1) == truth).mean()),
         "ebops": graph_cost(graph).totals()["ebops"],
     }
-    if shutil.which("yosys"):
-        with tempfile.TemporaryDirectory(prefix="bits-") as folder:
-            found["luts"] = area(build(graph, Verilog(), Path(folder) / "made")).luts
+    return found | tables(graph)
+
+
+def tables(graph: Graph) -> Figures:
+    """Look-up tables of our emitter's design and of alkaid's, as far as they can be counted.
+
+    Raises BackendError for a design that takes block memory, which is no look-up table.
+    """
+    if not shutil.which("yosys"):
+        return {}
+    emitters = {"luts": Verilog(emitter="native"), "luts_alkaid": Verilog(emitter="alkaid")}
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="bits-") as folder:
+        for name, emitter in emitters.items():
+            try:
+                made = area(build(graph, emitter, Path(folder) / name))
+            except MissingExtra:
+                continue
+            if any(cell.startswith("RAM") for cell in made.cells):
+                raise BackendError(f"{name}: the design takes memory {dict(made.cells)}")
+            found[name] = float(made.luts)
     return found
 
 
 def ours(name: str, seed: int, epochs: int, budget: int | None) -> Figures:
     """One of our recipes, lowered."""
-    task = Jets(batch_norm=budget is None)
+    task = Jets(batch_norm=name == "qap")
     changes = [f"training.seed={seed}", f"training.epochs={epochs}"]
     changes += [f"rule.4.op.budget={float(budget)}"] if budget else []
     net = network(task, change_recipe(find_recipe(name), changes))
     begin = time.process_time()
     train(net, task)
     seconds = time.process_time() - begin
-    return counted(lower(net, task.example), task) | {"seconds": seconds}
+    graph = lower(net, task.example)
+    scores = evaluate(graph, task.load().test.x.numpy())[0]
+    return counted(graph, scores) | {"seconds": seconds}
 
 
-def products(model: object) -> float:
-    """The EBOPs of a network of HGQ2's dense layers, as ours are counted."""
-    from keras import ops
-
-    total = 0.0
-    for layer in model.layers:  # type: ignore[attr-defined]
-        sign, front, behind = (ops.convert_to_numpy(each) for each in layer.iq.quantizer.kif)
-        size = np.maximum(front + behind, 0).ravel()
-        words = size + sign.ravel() * (size > 0)
-        weight = ops.convert_to_numpy(layer.qkernel).astype(np.float64)
-        spans = effective_bits(np.rint(weight * FINEST).astype(np.int64))
-        total += float(words @ spans.sum(axis=1))
-    return total
-
-
-def hgq(seed: int, epochs: int, budget: int) -> Figures | None:
-    """HGQ2 with its own layers, loop and controller; None where it is not installed."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    try:
-        import keras
-        from hgq.config import LayerConfigScope, QuantizerConfigScope
-        from hgq.layers import QDense
-        from hgq.utils import trace_minmax
-        from hgq.utils.sugar import BetaPID
-    except ImportError:
+def peer(seed: int, epochs: int, budget: int) -> Figures | None:
+    """HGQ2, as integers that are those of keras; None where it is not installed."""
+    if not hgq2.available():
         return None
-
-    class Products(BetaPID):  # type: ignore[misc]
-        spent = 0.0  # seconds of counting, which are none of its training
-
-        def get_ebops(self) -> float:
-            start = time.process_time()
-            trace_minmax(self.model, x[:TRACED], verbose=0)
-            found = max(products(self.model), 1.0)
-            self.spent += time.process_time() - start
-            return found
-
-    keras.utils.set_random_seed(seed)
-    data, batch = Jets().load(), find_recipe("learned-bits").training.batch_size
-    x, y = data.train.x.numpy(), data.train.y.numpy()
-    with (
-        QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
-        QuantizerConfigScope(place="datalane", default_q_type="kif", overflow_mode="WRAP"),
-        LayerConfigScope(enable_ebops=True, beta0=1e-6),
-    ):
-        layers = [QDense(n, activation="relu") for n in (64, 32, 32)]
-        model = keras.Sequential([keras.layers.Input((16,)), *layers, QDense(5)])
-    rate = keras.optimizers.schedules.CosineDecay(PEER_RATE, epochs * -(-len(y) // batch))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    # its own integral gain, 2e-3 an epoch, is for runs of thousands of epochs
-    pid = Products(budget, init_beta=1e-6, i=PEER_GAIN, warmup=max(epochs // 20, 1))
-    begin = time.process_time()
-    model.fit(x, y, batch, epochs, verbose=0, callbacks=[pid])
-    seconds = time.process_time() - begin - pid.spent
-    trace_minmax(model, x, verbose=0)
-    _, accuracy = model.evaluate(data.test.x.numpy(), data.test.y.numpy(), 4096, verbose=0)
-    return {"accuracy": float(accuracy), "ebops": products(model), "seconds": seconds}
+    model, seconds = hgq2.trained(seed, epochs, budget)
+    graph = hgq2.converted(model)
+    scores = hgq2.prove(graph, model, Jets().load().test.x.numpy())
+    return counted(graph, scores) | {"seconds": seconds}
 
 
 def kept(file: Path | None) -> list[Record]:
@@ -152,32 +125,43 @@ def measure(record: Record) -> Figures | None:
     """The figures of one network."""
     name, seed, epochs, budget = (record[k] for k in ("network", "seed", "epochs", "budget"))
     if name == "HGQ2":
-        return hgq(int(str(seed)), int(str(epochs)), int(str(budget)))
+        return peer(int(str(seed)), int(str(epochs)), int(str(budget)))
     return ours(str(name), int(str(seed)), int(str(epochs)), int(str(budget or 0)) or None)
 
 
-def mean(records: Sequence[Record], which: Network, figure: str) -> float | None:
-    """Over seeds; None where it was not measured."""
-    same = [r for r in records if (r["network"], r["budget"]) == which]
-    found = [float(str(r[figure])) for r in same if figure in r]
-    return statistics.mean(found) if found else None
+def paired(records: Sequence[Record], which: Network, beside: Network, figure: str) -> list[Pair]:
+    """A figure of two networks for each seed that has both."""
+
+    def of(network: Network) -> dict[object, float]:
+        same = [r for r in records if (r["network"], r["budget"]) == network and figure in r]
+        return {r["seed"]: float(str(r[figure])) for r in same}
+
+    a, b = of(which), of(beside)
+    return [(a[seed], b[seed]) for seed in a if seed in b]
 
 
 def verdicts(records: Sequence[Record]) -> Table:
-    """Each bar, and whether it is met."""
-    table = Table("budget", "bar", "ours", "beside", "holds")
+    """Each bar, whether the means meet it, and the difference by seed with its interval of 95 %."""
+    table = Table("budget", "bar", "ours", "beside", "difference", "holds")
 
-    def add(budget: int, bar: str, figure: str, peer: Network, factor: float) -> None:
-        a, b = mean(records, ("learned-bits", budget), figure), mean(records, peer, figure)
-        if a is not None and b is not None:
-            holds = a >= b if figure == "accuracy" else a <= factor * b
-            table.add_row(str(budget), bar, f"{a:.5g}", f"{b:.5g}", "yes" if holds else "NO")
+    def add(budget: int, bar: str, figure: str, beside: Network, factor: float = 1) -> None:
+        pairs = paired(records, ("learned-bits", budget), beside, figure)
+        if not pairs:
+            return
+        mine, other = (sum(each) / len(pairs) for each in zip(*pairs, strict=True))
+        holds = mine >= other if figure == "accuracy" else mine <= factor * other
+        apart = difference([a - b for a, b in pairs])
+        cells = (f"{mine:.5g}", f"{other:.5g}", f"{apart.mean:+.3g}")
+        between = f"{cells[2]} ({apart.low:+.3g} to {apart.high:+.3g})"
+        table.add_row(str(budget), bar, *cells[:2], between, "yes" if holds else "NO")
 
     for budget in BUDGETS:
-        add(budget, "accuracy, at least HGQ2's", "accuracy", ("HGQ2", budget), 1)
-        add(budget, "seconds, at most HGQ2's", "seconds", ("HGQ2", budget), 1)
-        add(budget, "accuracy, at least qap's", "accuracy", ("qap", None), 1)
-        add(budget, "look-up tables, at most half of qap's", "luts", ("qap", None), FEWER_TABLES)
+        for figure in ("accuracy", "seconds", "luts"):
+            least = "at least" if figure == "accuracy" else "at most"
+            add(budget, f"{figure}, {least} HGQ2's", figure, ("HGQ2", budget))
+        for name in UNIFORM:
+            add(budget, f"accuracy, at least that of {name}", "accuracy", (name, None))
+            add(budget, f"luts, at most half of those of {name}", "luts", (name, None), FEWER)
     return table
 
 
@@ -186,13 +170,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--budget", type=int, action="append", help="instead of all; repeatable")
-    parser.add_argument("--only", choices=("learned-bits", "HGQ2", "qap"), help="one network")
+    names = ("learned-bits", "HGQ2", *UNIFORM)
+    parser.add_argument("--only", choices=names, help="one network")
     options = parser.parse_args()
     torch.set_num_threads(1)
     file: Path | None = options.json
     done = kept(file)
-    kinds: list[Network] = list(product(("learned-bits", "HGQ2"), options.budget or BUDGETS))
-    kinds = [kind for kind in (*kinds, ("qap", None)) if options.only in (None, kind[0])]
+    kinds: list[Network] = [("learned-bits", each) for each in options.budget or BUDGETS]
+    kinds += [("HGQ2", each) for each in options.budget or PEER_BUDGETS]
+    kinds = [
+        kind for kind in (*kinds, *product(UNIFORM, (None,))) if options.only in (None, kind[0])
+    ]
     for seed, (name, budget) in product(range(options.seeds), kinds):
         key: Record = {"network": name, "budget": budget, "seed": seed, "epochs": options.epochs}
         if any(key.items() <= record.items() for record in done):

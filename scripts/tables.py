@@ -20,6 +20,7 @@ PAGES = (
     ROOT / "docs" / "reference" / "benchmarks.md",
     ROOT / "docs" / "how-to" / "train-a-population.md",
     ROOT / "docs" / "how-to" / "learn-bit-widths.md",
+    ROOT / "docs" / "how-to" / "table-neurons.md",
     ROOT / "docs" / "how-to" / "tune-a-schedule.md",
 )
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -114,34 +115,114 @@ def rtl() -> str:
     return table(["network", "design", "simulator", "samples, all equal"], lines)
 
 
-def learned_bits() -> str:
-    """Means over seeds, of accuracy with the standard deviation; a row a network and a budget."""
-    order = ["learned-bits", "HGQ2", "qap"]
-    groups: dict[tuple[int, int, int], list[Row]] = {}  # qap, which has no budget, comes first
+def lut_model() -> str:
+    """Means over seeds, and how far the tables that training counts are from those of Yosys."""
+    groups: dict[tuple[str, str, int, int], list[Row]] = {}
+    for r in rows_of("lut_model"):
+        key = str(r["kind"]), str(r["what"]), int(str(r["budget"])), int(str(r["epochs"]))
+        groups.setdefault(key, []).append({k: v for k, v in r.items() if v is not None})
+    lines: list[list[object]] = []
+    for (kind, what, budget, epochs), same in sorted(groups.items(), key=lambda g: g[0][::-1]):
+        scores = [100 * each for each in figures(same, "accuracy").values()]
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        found = [figures(same, each) for each in ("ebops", "counted", "estimate", "luts")]
+        means = [f"{statistics.fmean(each.values()):,.0f}" if each else "" for each in found]
+        _, counted, _, luts = found
+        errors = [100 * (counted[seed] / luts[seed] - 1) for seed in luts if seed in counted]
+        label = f"budget of {what}, {budget:,}" if kind == "learned" else f"qap-fixed, {what}"
+        line = [label, epochs, len(same), f"{statistics.fmean(scores):.2f}{spread}", *means]
+        lines.append([*line, f"{min(errors):+.1f} to {max(errors):+.1f}" if errors else ""])
+    head = ["network", "epochs", "seeds", "accuracy, %", "EBOPs", "LUT, `Luts`", "LUT, estimate"]
+    return table([*head, "LUT, Yosys", "`Luts` / Yosys - 1, %"], lines)
+
+
+def learned_rows() -> dict[tuple[int, int, str], list[Row]]:
+    """By epochs, budget (0: none) and network, ours first."""
+    order = ["learned-bits", "HGQ2", "qap", "qap-fixed"]
+    groups: dict[tuple[int, int, int], list[Row]] = {}
     for r in rows_of("learned_bits"):
         budget, epochs = int(str(r["budget"] or 0)), int(str(r["epochs"]))
         groups.setdefault((epochs, budget, order.index(str(r["network"]))), []).append(r)
+    return {(e, b, order[place]): same for (e, b, place), same in sorted(groups.items())}
+
+
+def figures(rows: list[Row], figure: str) -> dict[object, float]:
+    """By seed, where it was measured."""
+    return {r["seed"]: float(str(r[figure])) for r in rows if figure in r}
+
+
+def learned_bits() -> str:
+    """Means over seeds, of accuracy with the standard deviation; a row a network and a budget."""
     lines: list[list[object]] = []
-    for (epochs, budget, place), same in sorted(groups.items()):
-        found = {
-            figure: [float(str(r[figure])) for r in same if figure in r]
-            for figure in ("accuracy", "ebops", "luts", "seconds")
-        }
-        scores = [100 * each for each in found.pop("accuracy")]
+    for (epochs, budget, name), same in learned_rows().items():
+        scores = [100 * each for each in figures(same, "accuracy").values()]
         spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-        means = [f"{statistics.fmean(each):,.0f}" if each else "" for each in found.values()]
         accuracy = f"{statistics.fmean(scores):.2f}{spread}"
-        label = order[place] if place else "**learned-bits**"
-        peers = {r["seed"]: r for r in groups.get((epochs, budget, order.index("HGQ2")), [])}
-        apart = [
-            100 * (float(str(r["accuracy"])) - float(str(peers[r["seed"]]["accuracy"])))
-            for r in same
-            if place == 0 and r["seed"] in peers
-        ]
-        line = [f"{budget:,}" if budget else "", label, epochs, len(same), accuracy, *means]
-        lines.append([*line, paired(apart)])
+        rest = [figures(same, figure).values() for figure in ("ebops", "luts", "seconds")]
+        means = [f"{statistics.fmean(each):,.0f}" if each else "" for each in rest]
+        label = f"**{name}**" if name == "learned-bits" else name
+        line = [f"{budget:,}" if budget else "", label, epochs, len(same), accuracy]
+        lines.append([*line, *means])
     head = ["budget", "network", "epochs", "seeds", "accuracy, %", "EBOPs", "LUT, Yosys", "seconds"]
-    return table([*head, "points over HGQ2"], lines)
+    return table(head, lines)
+
+
+def learned_bits_beside() -> str:
+    """Our networks beside each other one: points of accuracy, and times fewer tables and seconds.
+
+    Beside HGQ2 at the same budget, beside uniform networks at every budget.
+    """
+    groups = learned_rows()
+    lines: list[list[object]] = []
+    for (epochs, budget, name), ours in groups.items():
+        for (others, given, peer), theirs in groups.items():
+            if name != "learned-bits" or peer == name or epochs != others:
+                continue
+            if given in (0, budget):
+                lines.append([f"{budget:,}", peer, *beside(ours, theirs)])
+    return table(
+        ["budget", "beside", "points more", "LUT, times fewer", "seconds, times fewer"], lines
+    )
+
+
+def beside(ours: list[Row], theirs: list[Row]) -> list[str]:
+    """Over the seeds that both have: the difference in points, and two ratios of means."""
+    a, b = figures(ours, "accuracy"), figures(theirs, "accuracy")
+    found = [paired([100 * (a[seed] - b[seed]) for seed in a if seed in b])]
+    for figure in ("luts", "seconds"):
+        a, b = figures(ours, figure), figures(theirs, figure)
+        both = [(b[seed], a[seed]) for seed in a if seed in b]
+        sums = [sum(each) for each in zip(*both, strict=True)]
+        found.append(f"{sums[0] / sums[1]:.2f}" if both else "")
+    return found
+
+
+def table_neurons() -> str:
+    """Means over seeds, by look-up tables; beside them learned bits of as many."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    learned = "learned-bits, 64-32-32, {:,} EBOPs"
+    for r in rows_of("table_neurons"):
+        name = learned.format(r.get("budget", 0))
+        if "widths" in r:
+            sizes = "-".join(map(str, r["widths"]))
+            name = f"**table-neurons**, {sizes}, input {r['bits']} bits"
+        groups.setdefault((name, int(str(r["epochs"]))), []).append(r)
+    for (epochs, budget, name), same in learned_rows().items():
+        if name == "learned-bits" and budget <= 2500:
+            groups[learned.format(budget), epochs] = same
+    lines: list[list[object]] = []
+    for (name, epochs), same in groups.items():
+        scores = [100 * each for each in figures(same, "accuracy").values()]
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        parts = [
+            figures(same, part).values() for part in ("luts", "lut_estimate", "lut_estimate_adders")
+        ]
+        means = [round(statistics.fmean(each)) if each else None for each in parts]
+        line = [name, epochs, len(same), f"{statistics.fmean(scores):.2f}{spread}", *means]
+        lines.append(line)
+    lines.sort(key=lambda line: int(str(line[4])))
+    head = ["network", "epochs", "seeds", "accuracy, %", "LUT, Yosys", "estimated", "of adders"]
+    return table(head, lines)
 
 
 def paired(values: list[float]) -> str:
@@ -161,6 +242,9 @@ TABLES = {
     "exactness": exactness,
     "population": lambda: whole("population"),
     "learned-bits": learned_bits,
+    "table-neurons": table_neurons,
+    "learned-bits-beside": learned_bits_beside,
+    "lut-model": lut_model,
     "area": lambda: whole("area"),
     "rtl": rtl,
     "tune": lambda: whole("tune"),
