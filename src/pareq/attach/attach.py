@@ -278,8 +278,7 @@ def attach(
     (or say it later with `plan`). example: an input, needed only for operators that must know the
     shape of an activation. An optimizer made before keeps its parameters; one made after also
     trains learned scales. Raises SiteError when a rule matches nothing, one tensor would be
-    quantized twice, or a tied weight is covered only in part; after an error the model is as it
-    was.
+    quantized twice, or a tied weight is covered only in part, and leaves the model as it was.
     """
     if any(isinstance(m, Chain) for m in model.modules()):
         raise SiteError("the model already carries operators; call detach() first")
