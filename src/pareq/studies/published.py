@@ -33,8 +33,8 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "MK": "Mecik and Kumm, arXiv 2512.15251, as transcribed",
         "FPGN": "FPGN, arXiv 2607.08427, as transcribed",
         "HGQ-LUT": "HGQ-LUT, arXiv 2604.22293, as transcribed",
-        "TreeLUT": "TreeLUT, table 5, as transcribed",
-        "AmigoLUT": "AmigoLUT, table 4, as transcribed",
+        "TreeLUT": "TreeLUT, arXiv 2501.01511, table 5, as transcribed",
+        "AmigoLUT": "AmigoLUT, FPGA 2025, table 4, as transcribed",
     }
 )
 
