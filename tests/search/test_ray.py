@@ -151,12 +151,18 @@ drive(made, folder / "out", Ray(address, shared=str(folder)), only="6b-ft/1")
 def a_killed_driver(address: str, folder: Path) -> None:
     """Its worker ends."""
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), address])
-    run = folder / "out/6b-ft/1/state-00"
-    begun = ends(lambda: any(int(p.stem[5:]) for p in run.glob("checkpoints/step-*")), 120)
+    run, out, claims = folder / "out/6b-ft/1/state-00", folder / "out", {}
+
+    def begun() -> bool:
+        """Whether it has trained a while, and who does; it may end at once behind the driver."""
+        claims.update(holders(out))
+        return any(int(p.stem[5:]) for p in run.glob("checkpoints/step-*"))
+
+    trained = ends(begun, 120)
     driver.kill()
     driver.wait()
-    assert begun
-    (claim,) = holders(folder / "out").values()
+    assert trained
+    (claim,) = claims.values()
     assert ends(lambda: not alive(claim))
 
 
