@@ -17,7 +17,6 @@ designs of our emitter, and of alkaid's (extra `fpga`) where that is installed.
 What is measured is kept in --json at once, and not measured again by the same command.
 """
 
-import json
 import shutil
 import tempfile
 import time
@@ -26,17 +25,14 @@ from itertools import product
 from pathlib import Path
 
 import hgq2
-import numpy as np
-import numpy.typing as npt
 import torch
-from measure import arguments
+from measure import Kept, Record, accuracy, arguments
 from rich.console import Console
 from rich.table import Table
 
 from pareq.backends import Verilog, build
 from pareq.backends.verilog.area import area
-from pareq.errors import BackendError, MissingExtra
-from pareq.ir.execute import evaluate
+from pareq.errors import MissingExtra
 from pareq.ir.graph import Graph
 from pareq.lower.lower import lower
 from pareq.metrics.integers import graph_cost
@@ -52,44 +48,32 @@ PEER_BUDGETS = (1000, 2500, 6800)
 UNIFORM = ("qap", "qap-fixed")  # 6 bits everywhere, 80 % pruned
 FEWER = 0.5  # look-up tables of those, for a network that is at least as accurate
 
-Figures = dict[str, float]
-Record = dict[str, object]
 Network = tuple[str, int | None]  # its recipe or library, and its budget
 Pair = tuple[float, float]
 
 
-def counted(graph: Graph, scores: npt.NDArray[np.float64]) -> Figures:
-    """Accuracy of the integers on the test split, EBOPs, and tables by emitter."""
-    truth = Jets().load().test.y.numpy()
-    found = {
-        "accuracy": float((scores.argmax(axis=1) == truth).mean()),
-        "ebops": graph_cost(graph).totals()["ebops"],
-    }
+def counted(graph: Graph, right: float) -> Record:
+    """The accuracy of the integers on the test split, EBOPs, and tables by emitter."""
+    found: Record = {"accuracy": right, "ebops": graph_cost(graph).totals()["ebops"]}
     return found | tables(graph)
 
 
-def tables(graph: Graph) -> Figures:
-    """Look-up tables of our emitter's design and of alkaid's, as far as they can be counted.
-
-    Raises BackendError for a design that takes block memory, which is no look-up table.
-    """
+def tables(graph: Graph) -> Record:
+    """Look-up tables of our emitter's design and of alkaid's, as far as they can be counted."""
     if not shutil.which("yosys"):
         return {}
     emitters = {"luts": Verilog(emitter="native"), "luts_alkaid": Verilog(emitter="alkaid")}
-    found = {}
+    found: Record = {}
     with tempfile.TemporaryDirectory(prefix="bits-") as folder:
         for name, emitter in emitters.items():
             try:
-                made = area(build(graph, emitter, Path(folder) / name))
+                found[name] = float(area(build(graph, emitter, Path(folder) / name)).luts)
             except MissingExtra:
                 continue
-            if any(cell.startswith("RAM") for cell in made.cells):
-                raise BackendError(f"{name}: the design takes memory {dict(made.cells)}")
-            found[name] = float(made.luts)
     return found
 
 
-def ours(name: str, seed: int, epochs: int, budget: int | None) -> Figures:
+def ours(name: str, seed: int, epochs: int, budget: int | None) -> Record:
     """One of our recipes, lowered."""
     task = Jets(batch_norm=name == "qap")
     changes = [f"training.seed={seed}", f"training.epochs={epochs}"]
@@ -99,29 +83,22 @@ def ours(name: str, seed: int, epochs: int, budget: int | None) -> Figures:
     train(net, task)
     seconds = time.process_time() - begin
     graph = lower(net, task.example)
-    scores = evaluate(graph, task.load().test.x.numpy())[0]
-    return counted(graph, scores) | {"seconds": seconds}
+    return counted(graph, accuracy(graph, task)) | {"seconds": seconds}
 
 
-def peer(seed: int, epochs: int, budget: int) -> Figures | None:
+def peer(seed: int, epochs: int, budget: int) -> Record | None:
     """HGQ2, as integers that are those of keras; None where it is not installed."""
     if not hgq2.available():
         return None
     model, seconds = hgq2.trained(seed, epochs, budget)
     graph = hgq2.converted(model)
-    scores = hgq2.prove(graph, model, Jets().load().test.x.numpy())
-    return counted(graph, scores) | {"seconds": seconds}
+    test = Jets().load().test
+    scores = hgq2.prove(graph, model, test.x.numpy())
+    right = float((scores.argmax(axis=1) == test.y.numpy()).mean())
+    return counted(graph, right) | {"seconds": seconds}
 
 
-def kept(file: Path | None) -> list[Record]:
-    """What was measured before, by another process in the meantime too."""
-    if file is None or not file.exists():
-        return []
-    records: list[Record] = json.loads(file.read_text())
-    return records
-
-
-def measure(record: Record) -> Figures | None:
+def measure(record: Record) -> Record | None:
     """The figures of one network."""
     name, seed, epochs, budget = (record[k] for k in ("network", "seed", "epochs", "budget"))
     if name == "HGQ2":
@@ -174,8 +151,7 @@ def main() -> None:
     parser.add_argument("--only", choices=names, help="one network")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    file: Path | None = options.json
-    done = kept(file)
+    kept = Kept(options.json)
     kinds: list[Network] = [("learned-bits", each) for each in options.budget or BUDGETS]
     kinds += [("HGQ2", each) for each in options.budget or PEER_BUDGETS]
     kinds = [
@@ -183,17 +159,14 @@ def main() -> None:
     ]
     for seed, (name, budget) in product(range(options.seeds), kinds):
         key: Record = {"network": name, "budget": budget, "seed": seed, "epochs": options.epochs}
-        if any(key.items() <= record.items() for record in done):
+        if kept.like(key):
             continue
         found = measure(key)
         if found is None:
             continue
-        done = [*(kept(file) or done), key | found]
-        Console(stderr=True).log(done[-1])
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(done, indent=1) + "\n")
-    Console().print(verdicts([r for r in done if r["epochs"] == options.epochs]))
+        kept.add(key, found)
+        Console(stderr=True).log(key | found)
+    Console().print(verdicts(kept.like({"epochs": options.epochs})))
 
 
 if __name__ == "__main__":

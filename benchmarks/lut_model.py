@@ -10,7 +10,6 @@ command without it adds it, for which it trains again.
 What is measured is kept in --json at once, and not measured again by the same command.
 """
 
-import json
 import shutil
 import statistics
 import tempfile
@@ -18,17 +17,16 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from measure import arguments
+from measure import Kept, Record, accuracy, arguments
 from rich.console import Console
 from rich.table import Table
 
 from pareq.attach.attach import Attached
 from pareq.backends import Verilog, build
 from pareq.backends.verilog.area import area
-from pareq.ir.execute import evaluate
 from pareq.lower.lower import lower
 from pareq.metrics.integers import graph_cost
-from pareq.quantizers import Luts
+from pareq.quantizers import Luts, Price
 from pareq.recipe.config import change_recipe
 from pareq.recipe.presets import find_recipe
 from pareq.tasks import Jets
@@ -39,15 +37,13 @@ BUDGETS = (1000, 2500)
 UNITS = ("ebops", "luts")
 SCORES = ("magnitude", "digits6", "hardware")
 
-Record = dict[str, object]
-
 
 def counted(net: Attached) -> float:
     """The look-up tables that `Luts` counts in a network with a price."""
     found = 0.0
     for site in net.sites:
         for operator in site.operators:
-            if isinstance(operator, Luts) or operator.name == "ebops":
+            if isinstance(operator, Price):
                 meter = Luts(budget=1.0)
                 meter.layer = operator.layer
                 found += float(meter.count(site.value()).detach())
@@ -59,10 +55,9 @@ def trained(changes: list[str], recipe: str, *, yosys: bool) -> Record:
     task = Jets(batch_norm=False)
     net = network(task, change_recipe(find_recipe(recipe), changes))
     train(net, task)
-    graph, test = lower(net, task.example), task.load().test
-    right = evaluate(graph, test.x.numpy())[0].argmax(axis=1) == test.y.numpy()
+    graph = lower(net, task.example)
     found: Record = {
-        "accuracy": float(right.mean()),
+        "accuracy": accuracy(graph, task),
         "ebops": graph_cost(graph).totals()["ebops"],
         "counted": counted(net) or None,
     }
@@ -119,25 +114,21 @@ def main() -> None:
     parser.add_argument("--no-yosys", action="store_true", help="count no synthesis")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    file: Path | None = options.json
-    done: list[Record] = json.loads(file.read_text()) if file and file.exists() else []
+    kept = Kept(options.json)
     wanted = [
         each
         for kind in options.kind or ("learned", "pruned")
         for each in asked(kind, options.seeds, options.epochs, options.budget or list(BUDGETS))
     ]
     for key, changes in wanted:
-        same = [r for r in done if key.items() <= r.items()]
+        same = kept.like(key)
         if same and (options.no_yosys or same[0]["luts"] is not None):
             continue
         recipe = "learned-bits" if key["kind"] == "learned" else "qap-fixed"
-        done = [r for r in done if r not in same]
-        done.append(key | trained(changes, recipe, yosys=not options.no_yosys))
-        Console(stderr=True).log(done[-1])
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(done, indent=1) + "\n")
-    Console(width=150).print(shown(done))
+        found = trained(changes, recipe, yosys=not options.no_yosys)
+        kept.add(key, found)
+        Console(stderr=True).log(key | found)
+    Console(width=150).print(shown(kept.all()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pareq.ir.execute import evaluate
+from pareq.ir.graph import Graph
+from pareq.tasks.base import Task
+
+Record = dict[str, object]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -73,6 +79,39 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser
+
+
+class Kept:
+    """Records in a file that grows while a benchmark runs; without a file, those of this run."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file, self._own = file, list[Record]()
+
+    def all(self) -> list[Record]:
+        """What was measured, by another process in the meantime too."""
+        if self.file is None or not self.file.exists():
+            return self._own
+        found: list[Record] = json.loads(self.file.read_text())
+        return found
+
+    def like(self, key: Record) -> list[Record]:
+        """The records that hold the key."""
+        return [each for each in self.all() if key.items() <= each.items()]
+
+    def add(self, key: Record, figures: Record) -> None:
+        """Keep the figures of a key, instead of those that it had."""
+        old = self.like(key)
+        self._own = [*(each for each in self.all() if each not in old), key | figures]
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self._own, indent=1) + "\n")
+
+
+def accuracy(graph: Graph, task: Task) -> float:
+    """Of the integers of a classifier, on the test split."""
+    test = task.load().test
+    right = evaluate(graph, test.x.numpy())[0].argmax(axis=1) == test.y.numpy()
+    return float(right.mean())
 
 
 def report(rows: Sequence[Row], file: Path | None) -> None:

@@ -10,21 +10,20 @@ larger ones.
 What is measured is kept in --json at once, and not measured again by the same command.
 """
 
-import json
 import statistics
 import tempfile
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import learned_bits
 import torch
-from measure import arguments
+from measure import Kept, Record, accuracy, arguments
 from rich.console import Console
 from rich.table import Table
 
 from pareq.backends import Verilog, build
 from pareq.backends.verilog.area import area
-from pareq.ir.execute import evaluate
 from pareq.lower.lower import lower
 from pareq.recipe.config import change_recipe, dump_recipe
 from pareq.recipe.presets import find_recipe
@@ -32,9 +31,6 @@ from pareq.train.population import train_population
 from pareq.train.trial import Trial, reopen
 
 BUDGETS = (250, 500)
-
-Figures = dict[str, float]
-Record = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -65,19 +61,18 @@ CASES = (
 )
 
 
-def measure(case: Case, seeds: int, epochs: int) -> list[Figures]:
+def measure(case: Case, seeds: int, epochs: int) -> list[Record]:
     """The figures of each seed."""
     with tempfile.TemporaryDirectory(prefix="tables-") as folder:
         runs = train_population([case.trial(n, epochs) for n in range(seeds)], folder)
         return [counted(Path(str(run.folder))) for run in runs]
 
 
-def counted(folder: Path) -> Figures:
+def counted(folder: Path) -> Record:
     """Accuracy and designs of a run."""
     _, task, net = reopen(folder)
-    graph, test = lower(net, task.example), task.load().test
-    right = evaluate(graph, test.x.numpy())[0].argmax(axis=1) == test.y.numpy()
-    found = {"accuracy": float(right.mean())}
+    graph = lower(net, task.example)
+    found = {"accuracy": accuracy(graph, task)}
     adders, tables = (
         build(graph, Verilog(emitter="native", tables=bits), folder / f"tables-{bits}")
         for bits in (0, 8)
@@ -107,30 +102,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    file: Path | None = options.json
-    done: list[Record] = json.loads(file.read_text()) if file and file.exists() else []
-    about = {"epochs": options.epochs}
-
-    def missing(key: Record) -> bool:
-        return not any(key.items() <= record.items() for record in done)
-
-    def keep(records: list[Record]) -> None:
-        done.extend(records)
-        if file:
-            file.write_text(json.dumps(done, indent=1) + "\n")
-
+    kept, about = Kept(options.json), {"epochs": options.epochs}
     for case in CASES:
         keys: list[Record] = [case.key | about | {"seed": n} for n in range(options.seeds)]
-        if any(map(missing, keys)):
-            found = measure(case, options.seeds, options.epochs)
-            pairs = zip(keys, found, strict=True)
-            keep([key | figures for key, figures in pairs if missing(key)])
-    for budget in BUDGETS:
-        for seed in range(options.seeds):
-            key: Record = {"network": "learned-bits", "budget": budget, "seed": seed} | about
-            if missing(key):
-                keep([key | learned_bits.ours("learned-bits", seed, options.epochs, budget)])
-    Console().print(shown(done))
+        if not all(map(kept.like, keys)):
+            for key, found in zip(keys, measure(case, options.seeds, options.epochs), strict=True):
+                kept.add(key, found)
+    for budget, seed in product(BUDGETS, range(options.seeds)):
+        key: Record = {"network": "learned-bits", "budget": budget, "seed": seed} | about
+        if not kept.like(key):
+            kept.add(key, learned_bits.ours("learned-bits", seed, options.epochs, budget))
+    Console().print(shown(kept.all()))
 
 
 if __name__ == "__main__":

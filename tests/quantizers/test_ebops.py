@@ -8,51 +8,14 @@ import pareq as pq
 from pareq.lower.agreement import agreement
 from pareq.lower.lower import lower
 from pareq.metrics.integers import graph_cost
-
-
-def tagger(steps=120, shared="element", **price):
-    """A small network, and batches of a task that it can learn."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
-    rules = [
-        pq.Rule(":input", pq.LearnedBits(6, rounding="floor")),
-        pq.Rule("*:output", pq.LearnedBits(6, signed=False)),
-        pq.Rule("*:weight", pq.LearnedBits(6, shared)),
-        pq.Rule("*:weight", pq.Ebops(**price), pq.Ramp(0.1, 0.5, power=1.0, every=1)),
-        pq.Rule(":output", pq.FixedPoint(8)),
-    ]
-    net = pq.attach(model, pq.Recipe(*rules), steps=steps, example=torch.zeros(2, 6))
-    x = torch.randn(steps, 32, 6)
-    return net, x, x[..., :3].argmax(-1)
-
-
-def fit(net, x, y):
-    optimizer = torch.optim.Adam(net.model.parameters(), 0.01)
-    net.model.train()
-    for step in range(len(x)):
-        net.set_step(step)
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net.model(x[step]), y[step]) + net.penalty()
-        loss.backward()
-        optimizer.step()
-    net.set_step(net.settled_at)
-    net.model.eval()
-
-
-def ebops_of(net):
-    return sum(
-        float(o.count(s.value()).detach())
-        for s in net.sites
-        for o in s.operators
-        if isinstance(o, pq.Ebops)
-    )
+from tests.quantizers.priced import cost_of, fit, penalized, tagger
 
 
 def test_a_budget_is_held_and_the_graph_costs_no_more():
     """The integers cost what training counted, or less: some ranges cannot be reached."""
     net, x, y = tagger(budget=500.0)
     fit(net, x, y)
-    counted = ebops_of(net)
+    counted = cost_of(net)
     assert 300 < counted <= 500
     graph = lower(net, x[0])
     assert graph_cost(graph).totals()["ebops"] <= counted
@@ -68,7 +31,7 @@ def test_a_run_of_few_steps_keeps_its_budget(shared, budget):
     """The price has no time to act, so all is cut, also weights that are powers of two."""
     net, x, y = tagger(steps=8, shared=shared, budget=budget)
     fit(net, x, y)
-    assert ebops_of(net) <= budget
+    assert cost_of(net) <= budget
     assert graph_cost(lower(net, x[0])).totals()["ebops"] <= budget
 
 
@@ -88,7 +51,7 @@ def test_a_budget_is_held_where_other_schedules_end_later(at):
     net = pq.attach(model, pq.Recipe(*rules), steps=100, example=torch.zeros(2, 6))
     x = torch.randn(100, 32, 6)
     fit(net, x, x[..., :3].argmax(-1))
-    assert 0 < ebops_of(net) <= 400
+    assert 0 < cost_of(net) <= 400
 
 
 def test_what_cannot_be_cut_is_told():
@@ -124,7 +87,7 @@ def test_words_that_are_only_half_there_are_not_cut():
     with pytest.warns(UserWarning, match="no learned bits left to cut"):
         net.set_step(10)
     net.set_step(20)
-    assert ebops_of(net) <= 5
+    assert cost_of(net) <= 5
 
 
 def by_hand():
@@ -183,7 +146,7 @@ def test_a_higher_price_leaves_fewer():
     for price in (1e-6, 1e-4):
         net, x, y = tagger(price=price)
         fit(net, x, y)
-        counts.append(ebops_of(net))
+        counts.append(cost_of(net))
     assert counts[1] < 0.8 * counts[0]
 
 
@@ -201,26 +164,10 @@ def test_the_price_rises_along_logarithms():
 
 def test_penalty_by_hand():
     """(2, 1) bits of weight times (3, 2) bits of input; the gradient reaches both."""
-    model = nn.Sequential(nn.Linear(2, 1, bias=False))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[0.75, 0.5]]))
-    rules = [
-        pq.Rule("0:input", pq.LearnedBits(3)),
-        pq.Rule("0:weight", pq.LearnedBits(6, "element")),
-        pq.Rule("0:weight", pq.Ebops(price=1.0, first=1.0)),
-    ]
-    net = pq.attach(model, pq.Recipe(*rules), example=torch.zeros(1, 2))
-    net.set_step(0)
-    model(torch.tensor([[1.0, 1.0]]))
-    inputs, weight = net.sites[1].quantizer, net.sites[0].quantizer
-    if inputs.holds_weights:
-        inputs, weight = weight, inputs
-    with torch.no_grad():
-        inputs.frac[0, 1] -= 1 / inputs.speed
-    net.penalty().backward()
-    assert net.penalty().item() == 2 * 3 + 1 * 2
-    assert weight.frac.grad.tolist() == [[12.0, 8.0]]  # four bits a unit of the parameter
-    assert inputs.frac.grad.tolist() == [[8.0, 4.0]]
+    cost, weight, inputs = penalized(pq.Ebops, [0.75, 0.5])
+    assert cost == 2 * 3 + 1 * 2
+    assert weight == [12.0, 8.0]  # four bits a unit of the parameter
+    assert inputs == [8.0, 4.0]
 
 
 def test_convolutions_pay_for_every_position():
@@ -243,7 +190,7 @@ def test_convolutions_pay_for_every_position():
     conv, linear = (o for s in net.sites for o in s.operators if isinstance(o, pq.Ebops))
     assert conv.layer.positions == 16
     assert linear.layer.feed.magnitude == 4  # through pooling and flattening
-    assert graph_cost(lower(net, x)).totals()["ebops"] <= ebops_of(net)
+    assert graph_cost(lower(net, x)).totals()["ebops"] <= cost_of(net)
 
 
 def test_the_controller_resumes_where_it_was():
